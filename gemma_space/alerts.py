@@ -1,0 +1,46 @@
+"""Errors become words for people: the one place that catches everything.
+
+A `GemmaSpaceError` is shown as it is worded. Anything else goes to the log under a short
+reference, and only the reference is shown: a foreign exception's text may hold a path, a token
+or a signed address.
+"""
+
+import html
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gradio as gr
+
+from gemma_space.errors import GemmaSpaceError
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def errors_shown() -> Iterator[None]:
+    """Turn whatever is raised inside into a `gr.Error` worth reading.
+
+    Gradio renders the text as HTML, so it is escaped here.
+
+    Raises:
+        gr.Error: instead of any `Exception`; cancellation passes through.
+    """
+    try:
+        yield
+    except gr.Error:
+        raise
+    except GemmaSpaceError as error:
+        raise gr.Error(
+            html.escape(str(error), quote=False), print_exception=False, duration=None
+        ) from None
+    except Exception:
+        reference = secrets.token_hex(3)
+        log.exception("unexpected error, reference %s", reference)
+        raise gr.Error(
+            f"Something went wrong on our side (reference {reference}). Try again; if it "
+            "happens again, the server's log has the details under this reference.",
+            print_exception=False,
+            duration=None,
+        ) from None

@@ -1,0 +1,71 @@
+"""Composes the pieces into one Gradio app and serves it. Decides nothing else."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gemma_space import api
+from gemma_space.playground import Playground
+from gemma_space.settings import Settings
+from gemma_space.ui import page
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+SECONDS_PER_DAY = 86_400
+
+
+def build_app(playground: Playground, settings: Settings) -> gr.Blocks:
+    """Build the page and the public API in one `gr.Blocks`; nothing is loaded or started.
+
+    Launch it with `launch_options()`, which carries the theme, the styles and the routes.
+    """
+    with gr.Blocks(
+        title="Gemma Space",
+        analytics_enabled=False,
+        delete_cache=(SECONDS_PER_DAY, SECONDS_PER_DAY),
+    ) as demo:
+        page.build(playground, settings)
+        api.register(playground)
+    demo.queue(max_size=settings.queue_size, default_concurrency_limit=16)
+    return demo
+
+
+def launch_options() -> dict[str, Any]:
+    """Keyword arguments for `demo.launch()` that every way of serving the app shares."""
+    return {
+        **page.launch_options(ASSETS),
+        "app_kwargs": {"routes": _routes()},
+        "run_history": False,  # it would keep every input, tokens too, in the visitor's browser
+        "enable_monitoring": False,
+        "show_error": False,
+        "ssr_mode": False,
+        "max_file_size": "20mb",
+        "footer_links": ["api"],
+    }
+
+
+def serve(demo: gr.Blocks, playground: Playground) -> None:
+    """Serve until interrupted; heavy libraries and the default model load behind the page."""
+    demo.launch(prevent_thread_lock=True, **launch_options())
+    threading.Thread(target=playground.warm_up, name="warm-up", daemon=True).start()
+    demo.block_thread()
+
+
+def _routes() -> list[Route]:
+    return [
+        Route("/healthz", _healthz, methods=["GET"]),
+        # Gradio's own route writes the values of all inputs to disk and serves them to anyone.
+        Route("/gradio_api/deep_link", _not_found, methods=["GET", "POST"]),
+    ]
+
+
+async def _healthz(request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _not_found(request: Request) -> Response:
+    return JSONResponse({"detail": "Not Found"}, status_code=404)

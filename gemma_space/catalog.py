@@ -1,0 +1,210 @@
+"""Which checkpoints exist on the Hub, as data: one row each.
+
+Knows parameter counts, context lengths, licences, sampling defaults, stop ids and precision
+advice. Does not know what is in memory, what fits, or who may use what.
+
+Sources: parameter counts are exact counts of the published architectures instantiated without
+weights; sampling defaults and stop ids are those of the official `generation_config.json` (from
+Google's conversion scripts); precision advice: the model cards (Gemma 1 has a float16 branch),
+Hugging Face's Gemma 2 announcement (27B-it is erratic in fp16) and the fp16 overflows reported
+for Gemma 3 (transformers issue 36822).
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from gemma_space.types import Precision, Variant
+
+ALL_PRECISIONS = (
+    Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8, Precision.INT4,
+)  # fmt: skip
+NO_FP16 = (Precision.FP32, Precision.BF16, Precision.INT8, Precision.INT4)
+GEMMA_SAMPLING = {"temperature": 1.0, "top_k": 64, "top_p": 0.95}
+GREEDY = {"temperature": 0.0}  # a generation_config without sampling keys decodes greedily
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """One row of the catalogue.
+
+    Attributes:
+        repo_id: Hub id, or the path of a local folder exactly as it was given.
+        family: architecture generation: gemma1, gemma2, gemma3, gemma3n, gemma4 or codegemma.
+        parameters: exact count, vision and audio towers included.
+        unquantized_parameters: those that stay in 16 bits under int8 and int4: embeddings,
+            per-layer embeddings, fused experts.
+        context_length: tokens, prompt and reply together.
+        license: `gemma` (Gemma Terms of Use), `apache-2.0`, or what the folder's card says.
+        sampling: keys of the official generation_config; temperature 0 where it has none.
+        stop_ids: token ids that end a reply.
+        precisions: those offered; fp16 only where the generation is known to survive it.
+        path: the folder that holds the files, for local checkpoints.
+        base_repo_id: what an adapter attaches to.
+        quantization: set when the files are quantized already; no other precision is possible.
+        note: one sentence a visitor should know.
+    """
+
+    repo_id: str
+    title: str
+    family: str
+    parameters: int
+    unquantized_parameters: int
+    context_length: int
+    variant: Variant
+    license: str
+    gated: bool
+    sampling: dict[str, float] = field(hash=False)
+    stop_ids: tuple[int, ...]
+    precisions: tuple[Precision, ...]
+    revision: str = "main"
+    path: Path | None = None
+    base_repo_id: str | None = None
+    quantization: Literal["int8", "int4"] | None = None
+    note: str = ""
+
+    @property
+    def is_local(self) -> bool:
+        return self.path is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Size:
+    """A base and instruct pair of one size; `unquantized` as in `Checkpoint`."""
+
+    base: str
+    instruct: str
+    title: str
+    parameters: int
+    unquantized: int
+    context_length: int
+    fp16: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Generation:
+    """What all sizes of one generation share; `stop_ids` are the instruct models'."""
+
+    family: str
+    license: str
+    gated: bool
+    sampling: dict[str, float]
+    stop_ids: tuple[int, ...]
+
+
+def _rows(generation: _Generation, *sizes: _Size) -> tuple[Checkpoint, ...]:
+    return tuple(
+        _row(generation, size, repo, variant)
+        for size in sizes
+        for repo, variant in _variants(size)
+        if repo
+    )
+
+
+def _variants(size: _Size) -> tuple[tuple[str, Variant], ...]:
+    return (size.instruct, "instruct"), (size.base, "base")
+
+
+def _row(generation: _Generation, size: _Size, repo: str, variant: Variant) -> Checkpoint:
+    instruct = variant == "instruct"
+    return Checkpoint(
+        repo_id=f"google/{repo}",
+        title=f"{size.title} {'Instruct' if instruct else 'Base'}",
+        family=generation.family,
+        parameters=size.parameters,
+        unquantized_parameters=size.unquantized,
+        context_length=size.context_length,
+        variant=variant,
+        license=generation.license,
+        gated=generation.gated,
+        sampling=generation.sampling,
+        stop_ids=generation.stop_ids if instruct else (1,),
+        precisions=ALL_PRECISIONS if size.fp16 else NO_FP16,
+        note=size.note,
+    )
+
+
+GEMMA_1 = _rows(
+    _Generation(family="gemma1", license="gemma", gated=True, sampling=GREEDY,
+                stop_ids=(1, 107)),
+    _Size(base="gemma-2b", instruct="gemma-2b-it", title="Gemma 2B", parameters=2_506_172_416,
+          unquantized=256_000 * 2048, context_length=8192, fp16=True),
+    _Size(base="", instruct="gemma-1.1-2b-it", title="Gemma 1.1 2B", parameters=2_506_172_416,
+          unquantized=256_000 * 2048, context_length=8192, fp16=True),
+    _Size(base="gemma-7b", instruct="gemma-7b-it", title="Gemma 7B", parameters=8_537_680_896,
+          unquantized=256_000 * 3072, context_length=8192, fp16=True),
+    _Size(base="", instruct="gemma-1.1-7b-it", title="Gemma 1.1 7B", parameters=8_537_680_896,
+          unquantized=256_000 * 3072, context_length=8192, fp16=True),
+)  # fmt: skip
+GEMMA_2 = _rows(
+    _Generation(family="gemma2", license="gemma", gated=True, sampling=GREEDY,
+                stop_ids=(1, 107)),
+    _Size(base="gemma-2-2b", instruct="gemma-2-2b-it", title="Gemma 2 2B",
+          parameters=2_614_341_888, unquantized=256_000 * 2304, context_length=8192, fp16=True),
+    _Size(base="gemma-2-9b", instruct="gemma-2-9b-it", title="Gemma 2 9B",
+          parameters=9_241_705_984, unquantized=256_000 * 3584, context_length=8192, fp16=True),
+    _Size(base="gemma-2-27b", instruct="gemma-2-27b-it", title="Gemma 2 27B",
+          parameters=27_227_128_320, unquantized=256_000 * 4608, context_length=8192),
+)  # fmt: skip
+GEMMA_3 = _rows(
+    _Generation(family="gemma3", license="gemma", gated=True, sampling=GEMMA_SAMPLING,
+                stop_ids=(1, 106)),
+    _Size(base="gemma-3-270m", instruct="gemma-3-270m-it", title="Gemma 3 270M",
+          parameters=268_098_176, unquantized=262_144 * 640, context_length=32_768),
+    _Size(base="gemma-3-1b-pt", instruct="gemma-3-1b-it", title="Gemma 3 1B",
+          parameters=999_885_952, unquantized=262_144 * 1152, context_length=32_768),
+    _Size(base="gemma-3-4b-pt", instruct="gemma-3-4b-it", title="Gemma 3 4B",
+          parameters=4_300_079_472, unquantized=262_208 * 2560, context_length=131_072),
+    _Size(base="gemma-3-12b-pt", instruct="gemma-3-12b-it", title="Gemma 3 12B",
+          parameters=12_187_325_040, unquantized=262_208 * 3840, context_length=131_072),
+    _Size(base="gemma-3-27b-pt", instruct="gemma-3-27b-it", title="Gemma 3 27B",
+          parameters=27_432_406_640, unquantized=262_208 * 5376, context_length=131_072),
+)  # fmt: skip
+# Per-layer embeddings: 262,144 x layers x 256 on top of the token embedding.
+GEMMA_3N = _rows(
+    _Generation(family="gemma3n", license="gemma", gated=True, sampling=GEMMA_SAMPLING,
+                stop_ids=(1, 106)),
+    _Size(base="gemma-3n-E2B", instruct="gemma-3n-E2B-it", title="Gemma 3n E2B",
+          parameters=5_439_595_456, unquantized=262_400 * 2048 + 262_144 * 30 * 256,
+          context_length=32_768),
+    _Size(base="gemma-3n-E4B", instruct="gemma-3n-E4B-it", title="Gemma 3n E4B",
+          parameters=7_850_135_376, unquantized=262_400 * 2048 + 262_144 * 35 * 256,
+          context_length=32_768),
+)  # fmt: skip
+GEMMA_4 = _rows(
+    _Generation(family="gemma4", license="apache-2.0", gated=False, sampling=GEMMA_SAMPLING,
+                stop_ids=(1, 106, 50)),
+    _Size(base="gemma-4-E2B", instruct="gemma-4-E2B-it", title="Gemma 4 E2B",
+          parameters=5_104_297_504, unquantized=262_144 * (1536 + 35 * 256),
+          context_length=131_072),
+    _Size(base="gemma-4-E4B", instruct="gemma-4-E4B-it", title="Gemma 4 E4B",
+          parameters=7_941_100_832, unquantized=262_144 * (2560 + 42 * 256),
+          context_length=131_072),
+    _Size(base="gemma-4-12B", instruct="gemma-4-12B-it", title="Gemma 4 12B",
+          parameters=11_959_730_176, unquantized=262_144 * 3840, context_length=262_144),
+    _Size(base="gemma-4-26B-A4B", instruct="gemma-4-26B-A4B-it", title="Gemma 4 26B-A4B",
+          parameters=25_805_933_872,
+          unquantized=262_144 * 2816 + 30 * 128 * 3 * 2816 * 704, context_length=262_144,
+          note="bitsandbytes leaves the experts of this model in 16 bits, so int8 and int4 save "
+               "hardly any memory."),
+    _Size(base="gemma-4-31B", instruct="gemma-4-31B-it", title="Gemma 4 31B",
+          parameters=31_273_086_512, unquantized=262_144 * 5376, context_length=262_144),
+)  # fmt: skip
+
+SPECIAL = (
+    Checkpoint(
+        repo_id="RichardErkhov/google_-_gemma-2b-it-8bits",
+        title="Gemma 2B Instruct, 8-bit files", family="gemma1", parameters=2_506_172_416,
+        unquantized_parameters=256_000 * 2048, context_length=8192, variant="instruct",
+        license="gemma", gated=False, sampling=GREEDY, stop_ids=(1, 107),
+        precisions=(Precision.INT8,), quantization="int8",
+        note="These files are quantized already, so the precision is fixed; the Gemma terms "
+             "apply although the copy is not gated.",
+    ),
+)  # fmt: skip
+
+
+def hub_catalog() -> tuple[Checkpoint, ...]:
+    """Every Hub checkpoint in display order: newest generation first, small before large."""
+    return (*GEMMA_3, *GEMMA_4, *GEMMA_3N, *GEMMA_2, *GEMMA_1, *SPECIAL)

@@ -1,0 +1,79 @@
+"""Every error this package raises on purpose.
+
+Knows how an error reads: `message` says in one sentence what happened, `hint` what to do next.
+Does not know where it will be shown; `alerts` turns errors into words for people.
+
+    GemmaSpaceError(message, hint)
+    ├── InvalidRequestError      something in the request cannot be served as given
+    │   ├── InvalidControlError  a generation control is out of its range
+    │   └── ContextLengthError   the prompt does not fit the context window
+    ├── ModelNotFoundError       no such checkpoint here
+    ├── AccessDeniedError        the Hub's answer about this visitor and this checkpoint
+    ├── PrecisionUnsupportedError
+    ├── ModelTooLargeError       the weights cannot fit the memory budget
+    ├── LoadError                the files are there but do not make a working model
+    ├── DownloadError            the files could not be brought here
+    ├── GenerationError          the model failed while generating
+    └── SettingsError            the environment asks for something impossible
+"""
+
+
+class GemmaSpaceError(Exception):
+    """An expected failure, worded for the person who caused or met it.
+
+    Args:
+        message: what happened, one sentence, ending in a full stop.
+        hint: what to do next, one sentence; may be empty.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class InvalidRequestError(GemmaSpaceError):
+    """The request cannot be served as given."""
+
+
+class InvalidControlError(InvalidRequestError):
+    """A generation control has the wrong type or lies outside its range."""
+
+
+class ContextLengthError(InvalidRequestError):
+    """The prompt and the room kept for the reply exceed the context window."""
+
+
+class ModelNotFoundError(GemmaSpaceError):
+    """The name is no checkpoint that this playground serves."""
+
+
+class AccessDeniedError(GemmaSpaceError):
+    """The Hub does not let this visitor use this checkpoint, or could not be asked."""
+
+
+class PrecisionUnsupportedError(GemmaSpaceError):
+    """The checkpoint cannot run in the chosen precision on this device."""
+
+
+class ModelTooLargeError(GemmaSpaceError):
+    """The weights need more memory than the budget has."""
+
+
+class LoadError(GemmaSpaceError):
+    """The checkpoint's files do not make a working model."""
+
+
+class DownloadError(GemmaSpaceError):
+    """The checkpoint's files could not be downloaded."""
+
+
+class GenerationError(GemmaSpaceError):
+    """The model failed while generating."""
+
+
+class SettingsError(GemmaSpaceError):
+    """A setting in the environment cannot be used."""

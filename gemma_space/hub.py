@@ -1,0 +1,191 @@
+"""The Hugging Face Hub: may this token read this repository, and bring its files here.
+
+The only importer of `huggingface_hub`. Every call names its token: `False` for none, never
+`None`, which would mean the deployer's. No library text is passed on, since it can hold a token
+or a signed address.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx2
+from huggingface_hub import constants, get_session, hf_hub_url, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.utils import build_hf_headers
+from huggingface_hub.utils import tqdm as hub_tqdm
+
+from gemma_space.errors import DownloadError
+
+Verdict = Literal[
+    "ready", "no_token", "token_malformed", "token_invalid", "license_not_accepted",
+    "request_pending", "request_rejected", "token_lacks_gated_scope", "repo_missing",
+    "rate_limited", "hub_unreachable",
+]  # fmt: skip
+# What a checkpoint needs; other formats and duplicates of the weights stay on the Hub.
+FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
+PROBE_FILE = "tokenizer_config.json"  # gated, unlike README.md; not counted as a download
+PROBE_TIMEOUT_SECONDS = 10
+_TOKEN = re.compile(r"[A-Za-z0-9_\-.]{8,4096}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The Hub's answer about one token and one repository; `commit` where it said one."""
+
+    verdict: Verdict
+    commit: str | None = None
+
+
+class DownloadCancelled(BaseException):
+    """Raised inside the progress bar to end a download; no `except Exception` may swallow it."""
+
+
+def clean_token(raw: str | None) -> str | None:
+    """A token without surrounding space; None when there is none.
+
+    Raises:
+        ValueError: it cannot be a token; a header must never carry it.
+    """
+    token = (raw or "").strip()
+    if token and not _TOKEN.fullmatch(token):
+        raise ValueError("not a token")
+    return token or None
+
+
+def probe(repo_id: str, revision: str, token: str | None) -> Answer:
+    """Ask whether `token` may read the files of `repo_id`, with one request and no cache.
+
+    Classified by status and headers, because the client's exception classes differ between
+    http and https for the same answer.
+    """
+    url = hf_hub_url(repo_id, PROBE_FILE, revision=revision)
+    try:
+        response = get_session().request(
+            "HEAD",
+            url,
+            headers=build_hf_headers(token=token or False),
+            timeout=PROBE_TIMEOUT_SECONDS,
+            follow_redirects=False,
+        )
+    except (httpx2.TransportError, OfflineModeIsEnabled):
+        return Answer("hub_unreachable")
+    return _classify(response.status_code, response.headers, bool(token))
+
+
+def _classify(status: int, headers: Any, has_token: bool) -> Answer:
+    code = headers.get("X-Error-Code", "")
+    message = headers.get("X-Error-Message", "").lower()
+    commit = headers.get("X-Repo-Commit")
+    if status < 400:  # without a commit it is some proxy's page, not the Hub
+        return Answer("ready", commit) if commit else Answer("hub_unreachable")
+    if code == "EntryNotFound":  # the gate answers before the file's existence
+        return Answer("ready", commit)
+    if status == 429:
+        return Answer("rate_limited")
+    if status >= 500 or status == 408:
+        return Answer("hub_unreachable")
+    if code == "GatedRepo":
+        if status == 401 and not has_token:
+            return Answer("no_token")
+        if "awaiting a review" in message:
+            return Answer("request_pending")
+        return Answer("request_rejected" if "rejected" in message else "license_not_accepted")
+    if status == 401 and has_token:
+        return Answer("token_invalid")
+    if status == 403 and "fine-grained" in message:
+        return Answer("token_lacks_gated_scope")
+    return Answer("repo_missing")
+
+
+def is_commit(revision: str) -> bool:
+    return bool(_COMMIT.fullmatch(revision))
+
+
+def repo_url(repo_id: str) -> str:
+    """The page where a person reads about the model and accepts its licence."""
+    return f"{constants.ENDPOINT}/{repo_id}"
+
+
+def download(
+    repo_id: str,
+    revision: str,
+    token: str | None,
+    report: Callable[[int, int], None],
+    cancelled: Callable[[], bool],
+) -> Path:
+    """Bring a checkpoint's files into the Hub's cache and return their folder.
+
+    Args:
+        report: called with bytes done and bytes in all, from worker threads.
+        cancelled: asked at every step; true ends the download.
+
+    Raises:
+        DownloadError: worded for people, whatever went wrong.
+        DownloadCancelled: `cancelled` said so.
+    """
+    return _snapshot(repo_id, revision, token, FILES, _reporting_bar(report, cancelled))
+
+
+def download_tokenizer(repo_id: str, revision: str, token: str | None) -> Path:
+    """Bring everything but the weights here; a few MB.
+
+    Raises:
+        DownloadError: worded for people.
+    """
+    return _snapshot(repo_id, revision, token, [p for p in FILES if p != "*.safetensors"], hub_tqdm)
+
+
+def _snapshot(
+    repo_id: str, revision: str, token: str | None, patterns: list[str], bar: type[hub_tqdm]
+) -> Path:
+    try:
+        folder = snapshot_download(
+            repo_id,
+            revision=revision,
+            token=token or False,
+            allow_patterns=patterns,
+            tqdm_class=bar,
+        )
+    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError, RuntimeError) as error:
+        raise DownloadError(
+            f"The files of {repo_id} could not be downloaded ({type(error).__name__}).",
+            "Check the connection and the free disk space, then load it again.",
+        ) from None
+    return Path(folder)
+
+
+def _reporting_bar(
+    report: Callable[[int, int], None], cancelled: Callable[[], bool]
+) -> type[hub_tqdm]:
+    """A progress bar that draws nothing, sums bytes and may raise."""
+
+    class Bar(hub_tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self._bytes = kwargs.get("unit") == "B"
+            kwargs["disable"] = False
+            kwargs["file"] = _Nowhere()
+            super().__init__(*args, **kwargs)
+
+        def update(self, n: float | None = 1) -> bool | None:
+            if cancelled():
+                raise DownloadCancelled
+            shown = super().update(n)
+            if self._bytes:
+                report(int(self.n), int(self.total or 0))
+            return shown
+
+    return Bar
+
+
+class _Nowhere:
+    """A file for tqdm to draw on that keeps nothing."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        return None

@@ -1,0 +1,129 @@
+"""A catalogue row for a folder on this machine, made from the folder's own files.
+
+Knows the Hub's file layout (`config.json`, `generation_config.json`, safetensors headers). Loads
+nothing: sizes are read from headers, a few kilobytes each.
+"""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from gemma_space.catalog import ALL_PRECISIONS, GREEDY, NO_FP16, Checkpoint
+from gemma_space.errors import ModelNotFoundError
+from gemma_space.settings import DEMO_MODEL
+
+DEMO_REPO_ID = "gemma-space/demo"
+FAMILIES = {
+    "gemma": "gemma1", "gemma2": "gemma2", "gemma3": "gemma3", "gemma3_text": "gemma3",
+    "gemma3n": "gemma3n", "gemma3n_text": "gemma3n", "gemma4": "gemma4",
+    "gemma4_text": "gemma4", "gemma4_unified": "gemma4", "gemma4_unified_text": "gemma4",
+}  # fmt: skip
+
+
+def demo() -> Checkpoint:
+    """The checkpoint this project trains itself and ships in `assets/demo-model/`."""
+    return local_checkpoint(
+        DEMO_MODEL,
+        repo_id=DEMO_REPO_ID,
+        title="Gemma Space Demo",
+        license="apache-2.0",
+        note="A tiny model trained by this project, not one of Google's. It knows this "
+        "playground and a little about Gemma, and nothing else.",
+    )
+
+
+def local_checkpoint(path: Path, *, repo_id: str = "", **fixed: str) -> Checkpoint:
+    """Make a row for a folder in the Hub's layout, from its own files alone.
+
+    Args:
+        path: the folder, with `config.json` and `*.safetensors`.
+        repo_id: the name it goes by; default: the path as given.
+        **fixed: title, license or note where the folder's owner knows better.
+
+    Raises:
+        ModelNotFoundError: no such folder, no config.json, or no Gemma architecture.
+    """
+    config = read_json(path / "config.json")
+    if not config:
+        raise ModelNotFoundError(
+            f"The folder {path} holds no readable config.json.",
+            "Point GEMMA_SPACE_MODELS at a folder in the Hugging Face layout.",
+        )
+    text = config.get("text_config", config)
+    family = FAMILIES.get(config.get("model_type", ""))
+    if family is None:
+        raise ModelNotFoundError(
+            f"The folder {path} holds a “{config.get('model_type')}” model, not a Gemma.",
+            "This playground serves Gemma 1, 2, 3, 3n and 4.",
+        )
+    generation = read_json(path / "generation_config.json")
+    parameters, embedding = _count_parameters(path)
+    return Checkpoint(
+        repo_id=repo_id or str(path),
+        title=fixed.get("title", path.name),
+        family=family,
+        parameters=parameters,
+        unquantized_parameters=embedding,
+        context_length=int(text.get("max_position_embeddings", 8192)),
+        variant="instruct" if has_chat_template(path) else "base",
+        license=fixed.get("license", "gemma"),
+        gated=False,
+        revision="local",
+        sampling=sampling_of(generation),
+        stop_ids=stop_ids_of(generation or config),
+        precisions=ALL_PRECISIONS if family in ("gemma1", "gemma2") else NO_FP16,
+        path=path,
+        note=fixed.get("note", ""),
+    )
+
+
+def sampling_of(generation_config: dict[str, Any]) -> dict[str, float]:
+    """The sampling defaults of a generation_config; greedy unless it says `do_sample`."""
+    if not generation_config.get("do_sample"):
+        return dict(GREEDY)
+    names = ("temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
+    # Absent keys mean transformers' own defaults, of which only top_k 50 is not "off".
+    return {"temperature": 1.0, "top_k": 50} | {
+        name: generation_config[name] for name in names if generation_config.get(name) is not None
+    }
+
+
+def stop_ids_of(generation_config: dict[str, Any]) -> tuple[int, ...]:
+    """`eos_token_id` as a tuple, whether the file has a number, a list or nothing (then 1)."""
+    value = generation_config.get("eos_token_id")
+    ids = value if isinstance(value, list) else [1 if value is None else value]
+    return tuple(dict.fromkeys(int(i) for i in ids))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from disk; empty when there is none or it cannot be read."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def has_chat_template(path: Path) -> bool:
+    return (path / "chat_template.jinja").exists() or bool(
+        read_json(path / "tokenizer_config.json").get("chat_template")
+    )
+
+
+def _count_parameters(path: Path) -> tuple[int, int]:
+    """Parameters in all and those of embeddings, read from the safetensors headers alone."""
+    total = embedding = 0
+    for file in sorted(path.glob("*.safetensors")):
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(min(length, 100_000_000)))
+        for name, tensor in header.items():
+            if name == "__metadata__" or name == "lm_head.weight":  # tied to the embedding
+                continue
+            count = 1
+            for size in tensor["shape"]:
+                count *= size
+            total += count
+            embedding += count if "embed_tokens" in name else 0
+    return total, embedding

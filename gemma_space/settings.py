@@ -1,0 +1,112 @@
+"""What the deployer decided: the only reader of the environment.
+
+Knows names, types, ranges and defaults. Does not know what a setting is used for.
+"""
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from gemma_space.errors import SettingsError
+
+PREFIX = "GEMMA_SPACE_"
+DEMO_MODEL = Path(__file__).resolve().parent.parent / "assets" / "demo-model"
+
+# Read by libraries at their import, so they must stand before any of them is imported.
+LIBRARY_DEFAULTS = {
+    "GRADIO_ANALYTICS_ENABLED": "False",  # its telemetry can hang the exit for minutes
+    "GRADIO_SSR_MODE": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",  # the deployer's token never serves a visitor unasked
+    "DISABLE_SAFETENSORS_CONVERSION": "1",  # it would post the token to another service
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+class Settings(BaseSettings):
+    """The deployer's choices, from `GEMMA_SPACE_*` and a few variables with a meaning of their own.
+
+    Raises:
+        SettingsError: from `from_env`, naming the variable, when a value cannot be used.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True
+    )
+
+    models: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Allow-list: comma-separated repo ids and local checkpoint folders. "
+        "Empty: the whole catalogue.",
+    )
+    default_model: str = Field(
+        default="",
+        description="The model a visitor starts with. Empty: the first of `MODELS`, "
+        "or the demo model.",
+    )
+    memory_budget: ByteSize | None = Field(
+        default=None,
+        gt=0,
+        description="How much memory loaded weights may take, e.g. `20GiB`. Empty: 80% of the "
+        "device's memory.",
+    )
+    access: Literal["visitor", "deployer"] = Field(
+        default="visitor",
+        description="`visitor`: a gated model needs the visitor's own token. `deployer`: the "
+        "deployer's `HF_TOKEN` serves everyone, and the page says so.",
+    )
+    max_new_tokens: int = Field(
+        default=4096, ge=1, le=262_144, description="The most tokens one reply may have."
+    )
+    queue_size: int = Field(
+        default=64, ge=1, le=10_000, description="How many requests may wait before newcomers "
+        "are told to come back later.",
+    )  # fmt: skip
+    hf_token: SecretStr | None = Field(
+        default=None,
+        validation_alias="HF_TOKEN",
+        description="The deployer's Hub token; used for visitors only with `ACCESS=deployer`.",
+    )
+    space_id: str = Field(
+        default="", validation_alias="SPACE_ID", description="Set by Hugging Face Spaces."
+    )
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @classmethod
+    def from_env(cls) -> "Settings":
+        """Read the process environment once."""
+        try:
+            return cls()
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            name = str(first["loc"][0])
+            variable = name if name.isupper() else PREFIX + name.upper()
+            raise SettingsError(
+                f"The setting {variable} cannot be used: {first['msg'][:1].lower()}"
+                f"{first['msg'][1:]}.",
+                "Correct it or remove it from the environment, then start again.",
+            ) from None
+
+
+def set_library_defaults(environ: Mapping[str, str] | None = None) -> None:
+    """Give Gradio and the Hugging Face libraries our defaults where the deployer set none.
+
+    Must run before `gradio` or `transformers` is imported. Quiets one logger that would print
+    a line per layer and token in int8.
+    """
+    for name, value in LIBRARY_DEFAULTS.items():
+        if name not in (os.environ if environ is None else environ):
+            os.environ[name] = value
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    logging.getLogger("httpx").setLevel(logging.WARNING)

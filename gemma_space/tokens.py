@@ -1,0 +1,102 @@
+"""Token ids become text, and text becomes tokens that people can read.
+
+Knows how to stream: bytes of an unfinished character are held back, a stop string may span
+tokens and is never shown, and what has been shown never changes. Knows nothing of models.
+"""
+
+import re
+from typing import Any
+
+from tokenizers.decoders import DecodeStream
+
+from gemma_space.chat import with_one_bos
+from gemma_space.types import Tokenization, TokenPiece
+
+_BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
+
+
+class TextStream:
+    """Decodes one reply token by token.
+
+    Args:
+        tokenizer: the checkpoint's own (a fast one).
+        context_ids: ids before the reply that its first token may need for spacing (Continue).
+        stop: strings that end the reply; none of their text is shown.
+        show_special: whether control tokens are part of the text (raw completion).
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        context_ids: tuple[int, ...] = (),
+        stop: tuple[str, ...] = (),
+        show_special: bool = False,
+    ) -> None:
+        self._backend = tokenizer.backend_tokenizer
+        self._stream = DecodeStream(ids=list(context_ids), skip_special_tokens=not show_special)
+        self._stop = stop
+        self._held = ""
+        self.text = ""
+        self.stopped = False
+
+    def push(self, token_id: int) -> bool:
+        """Add a token to `text`; true when a stop string has ended the reply."""
+        piece = self._stream.step(self._backend, token_id)
+        if piece is None or self.stopped:
+            return self.stopped
+        self._held += piece
+        at = min((i for s in self._stop if (i := self._held.find(s)) >= 0), default=-1)
+        if at >= 0:
+            self.text += self._held[:at]
+            self._held = ""
+            self.stopped = True
+            return True
+        keep = _possible_stop(self._held, self._stop)
+        cut = len(self._held) - keep
+        self.text += self._held[:cut]
+        self._held = self._held[cut:]
+        return False
+
+    def finish(self) -> str:
+        """Show what was held back for a stop string that never came; the whole text."""
+        self.text += self._held
+        self._held = ""
+        return self.text
+
+
+def _possible_stop(text: str, stop: tuple[str, ...]) -> int:
+    """How many characters at the end of `text` could begin a stop string."""
+    longest = max((len(s) for s in stop), default=1) - 1
+    for size in range(min(longest, len(text)), 0, -1):
+        if any(s.startswith(text[-size:]) for s in stop):
+            return size
+    return 0
+
+
+def encode_prompt(
+    tokenizer: Any, text: str, *, add_bos: bool = True, parse_special: bool = True
+) -> tuple[int, ...]:
+    """A raw prompt as ids.
+
+    Args:
+        add_bos: open with one BOS unless the text already does.
+        parse_special: read control tokens in the text as such; otherwise they stay literal.
+    """
+    ids = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=not parse_special)
+    return tuple(with_one_bos(ids, tokenizer.bos_token_id) if add_bos else ids)
+
+
+def tokenize(tokenizer: Any, text: str, *, parse_special: bool = True) -> Tokenization:
+    """A text as it stands, token by token, nothing added."""
+    ids = encode_prompt(tokenizer, text, add_bos=False, parse_special=parse_special)
+    return Tokenization(tokens=pieces(tokenizer, ids))
+
+
+def pieces(tokenizer: Any, ids: tuple[int, ...]) -> tuple[TokenPiece, ...]:
+    """Ids with the text each stands for; a lone byte shows as `<0xE2>`."""
+    names = tokenizer.convert_ids_to_tokens(list(ids))
+    return tuple(
+        TokenPiece(id=i, text=name if _BYTE_TOKEN.fullmatch(name) else name.replace("▁", " "))
+        for i, name in zip(ids, names, strict=True)
+    )

@@ -1,0 +1,257 @@
+"""The values that travel between the layers: frozen, plain Python, no torch, no Gradio.
+
+Identity, storage and presentation live elsewhere; a value here only says what it is.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+Role = Literal["system", "user", "assistant"]
+Variant = Literal["base", "instruct", "adapter"]
+FinishReason = Literal["stop", "length", "stop_string", "cancelled"]
+LoadPhase = Literal["access", "download", "load", "ready"]
+
+
+class Precision(StrEnum):
+    """How weights are held in memory. `auto` is the best that fits the device."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+    INT8 = "int8"
+    INT4 = "int4"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation; `content` is plain text."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controls:
+    """Generation controls as a caller gave them; `None` means "the checkpoint's default".
+
+    Ranges and meanings are in `controls.CONTROLS`.
+    """
+
+    max_new_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    repetition_penalty: float | None = None
+    no_repeat_ngram_size: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """Controls with every default filled in and every range checked.
+
+    `temperature` 0 is greedy; `top_k` 0, `top_p` 1, `min_p` 0, `typical_p` 1,
+    `repetition_penalty` 1 and `no_repeat_ngram_size` 0 are off. `seed` is always set.
+    """
+
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    typical_p: float
+    repetition_penalty: float
+    no_repeat_ngram_size: int
+    seed: int
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """A conversation to be answered.
+
+    `messages` ends with the user turn to answer. `reply_prefix` is text the reply already
+    begins with (Continue); it is part of every `Generation.text` that comes back.
+    """
+
+    messages: tuple[Message, ...]
+    model: str
+    precision: Precision = Precision.AUTO
+    system_prompt: str = ""
+    controls: Controls = Controls()
+    reply_prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionRequest:
+    """A raw prompt to be completed exactly as typed.
+
+    `add_bos` puts one BOS in front unless the prompt already begins with one; `parse_special`
+    reads control tokens in the text as such, otherwise they stay literal; `logprobs` is how
+    many alternatives to report per token (0 = none reported).
+    """
+
+    prompt: str
+    model: str
+    precision: Precision = Precision.AUTO
+    controls: Controls = Controls()
+    add_bos: bool = True
+    parse_special: bool = True
+    logprobs: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenScore:
+    """A token id with the natural-log probability the raw logits gave it (before sampling)."""
+
+    token_id: int
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationChunk:
+    """One step of an engine: ids only, no text.
+
+    `token_id` is None while the engine waits or prefills. `finish_reason` is set on the last
+    chunk, whose `token_id` is the stop token where one ended the reply. `prompt_done_tokens`
+    counts the prompt tokens processed so far, `cached_tokens` those whose KV was reused.
+    """
+
+    token_id: int | None = None
+    finish_reason: Literal["stop", "length"] | None = None
+    prompt_done_tokens: int = 0
+    cached_tokens: int = 0
+    score: TokenScore | None = None
+    top: tuple[TokenScore, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPiece:
+    """A token as people see it: its id and the text it stands for."""
+
+    id: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredPiece:
+    """A completion token with its log-probability (nats) and the likeliest alternatives."""
+
+    id: int
+    text: str
+    logprob: float
+    top: tuple["ScoredPiece", ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """What a reply looks like so far; a later `text` always begins with an earlier one.
+
+    `finish_reason` is None until the last update. `completion_tokens` does not count the stop
+    token. `tokens_per_second` is the decode rate, without the time to the first token.
+    `notes` are sentences about what was changed on the way (a folded system prompt, say).
+    """
+
+    text: str
+    thinking: str = ""
+    finish_reason: FinishReason | None = None
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    dropped_messages: int
+    seed: int
+    ttft_seconds: float | None
+    tokens_per_second: float | None
+    model: str
+    revision: str
+    precision: str
+    tokens: tuple[ScoredPiece, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadProgress:
+    """Where a load stands. Bytes are of the phase at hand; `total_bytes` 0 means unknown."""
+
+    phase: LoadPhase
+    done_bytes: int = 0
+    total_bytes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokenization:
+    """A text as tokens, in order."""
+
+    tokens: tuple[TokenPiece, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedChat:
+    """Exactly what a conversation becomes: `prompt` is `token_ids` decoded, control tokens shown.
+
+    `dropped_messages` counts the oldest messages left out to fit; `notes` says what else changed.
+    """
+
+    prompt: str
+    token_ids: tuple[int, ...]
+    bos_count: int
+    dropped_messages: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrecisionFit:
+    """What one precision would need, whether it fits the budget, and why (not)."""
+
+    weights_bytes: int
+    fits: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRow:
+    """A checkpoint as the model list shows it."""
+
+    repo_id: str
+    title: str
+    family: str
+    parameters: int
+    variant: Variant
+    license: str
+    gated: bool
+    context_length: int
+    revision: str
+    precisions: dict[str, PrecisionFit]
+    loaded: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedRow:
+    """A model in memory: its size, how many requests hold it, how long it has been idle."""
+
+    repo_id: str
+    precision: str
+    revision: str
+    nbytes: int
+    leases: int
+    idle_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """The machine and what is in its memory. `queue` counts requests running or waiting."""
+
+    device: str
+    memory_total_bytes: int
+    memory_free_bytes: int
+    budget_bytes: int
+    loaded: tuple[LoadedRow, ...]
+    queue: int
