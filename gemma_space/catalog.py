@@ -16,6 +16,7 @@ from typing import Literal
 
 from gemma_space.types import Precision, Variant
 
+DEMO_REPO_ID = "gemma-space/demo"  # the checkpoint this project trains and ships itself
 ALL_PRECISIONS = (
     Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8, Precision.INT4,
 )  # fmt: skip
@@ -40,7 +41,7 @@ class Checkpoint:
         stop_ids: token ids that end a reply.
         precisions: those offered; fp16 only where the generation is known to survive it.
         path: the folder that holds the files, for local checkpoints.
-        base_repo_id: what an adapter attaches to.
+        base: the checkpoint an adapter attaches to; its terms and its gate apply.
         quantization: set when the files are quantized already; no other precision is possible.
         note: one sentence a visitor should know.
     """
@@ -59,7 +60,7 @@ class Checkpoint:
     precisions: tuple[Precision, ...]
     revision: str = "main"
     path: Path | None = None
-    base_repo_id: str | None = None
+    base: "Checkpoint | None" = None
     quantization: Literal["int8", "int4"] | None = None
     note: str = ""
 

@@ -109,6 +109,7 @@ class Recorder:
         elapsed = self._last - self._first if self._first is not None else 0.0
         return Generation(
             text=self._before + self._stream.text,
+            thinking=self._stream.thinking,
             finish_reason=reason,
             prompt_tokens=self._prompt_tokens,
             completion_tokens=self._count,

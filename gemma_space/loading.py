@@ -8,7 +8,7 @@ and transformers, which takes seconds: only `registry`'s loader does, once the p
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,28 @@ def load(
         stop_ids=frozenset((*configured, *checkpoint.stop_ids, *turn_end_ids(tokenizer))),
         nbytes=int(model.get_memory_footprint()),
     )
+
+
+def with_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
+    """Attach a LoRA adapter to a model that nobody uses yet.
+
+    Raises:
+        LoadError: the adapter is pickled, damaged, or made for another base.
+    """
+    if not (folder / "adapter_model.safetensors").exists():
+        raise LoadError(
+            "The adapter has no adapter_model.safetensors.",
+            "Pickled adapters (.bin) are not loaded, because loading them runs code.",
+        )
+    try:
+        loaded.model.load_adapter(str(folder), adapter_name="adapter")
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, ImportError) as error:
+        log.exception("attaching %s failed", folder.name)
+        raise LoadError(
+            f"The adapter could not be attached: {_reason(error)}",
+            "It must be made for exactly this base; the server's log has the details.",
+        ) from error
+    return replace(loaded, nbytes=int(loaded.model.get_memory_footprint()))
 
 
 def load_tokenizer(folder: Path) -> Any:

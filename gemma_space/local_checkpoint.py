@@ -6,14 +6,14 @@ nothing: sizes are read from headers, a few kilobytes each.
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gemma_space.catalog import ALL_PRECISIONS, GREEDY, NO_FP16, Checkpoint
+from gemma_space.catalog import ALL_PRECISIONS, DEMO_REPO_ID, GREEDY, NO_FP16, Checkpoint
 from gemma_space.errors import ModelNotFoundError
 from gemma_space.settings import DEMO_MODEL
 
-DEMO_REPO_ID = "gemma-space/demo"
 FAMILIES = {
     "gemma": "gemma1", "gemma2": "gemma2", "gemma3": "gemma3", "gemma3_text": "gemma3",
     "gemma3n": "gemma3n", "gemma3n_text": "gemma3n", "gemma4": "gemma4",
@@ -51,7 +51,7 @@ def local_checkpoint(path: Path, *, repo_id: str = "", **fixed: str) -> Checkpoi
             "Point GEMMA_SPACE_MODELS at a folder in the Hugging Face layout.",
         )
     text = config.get("text_config", config)
-    family = FAMILIES.get(config.get("model_type", ""))
+    family = FAMILIES.get(str(config.get("model_type")))
     if family is None:
         raise ModelNotFoundError(
             f"The folder {path} holds a “{config.get('model_type')}” model, not a Gemma.",
@@ -76,6 +76,31 @@ def local_checkpoint(path: Path, *, repo_id: str = "", **fixed: str) -> Checkpoi
         path=path,
         note=fixed.get("note", ""),
     )
+
+
+def adapter_checkpoint(path: Path, base: Checkpoint, *, repo_id: str = "") -> Checkpoint:
+    """Make a row for a folder with a LoRA adapter in PEFT's layout.
+
+    Template, limits, licence and gate are the base's; the parameters are counted together.
+    """
+    parameters, _ = _count_parameters(path)
+    return replace(
+        base,
+        repo_id=repo_id or str(path),
+        title=f"{path.name} (adapter for {base.title})",
+        variant="adapter",
+        parameters=base.parameters + parameters,
+        unquantized_parameters=base.unquantized_parameters + parameters,
+        revision="local",
+        path=path,
+        base=base,
+        note=f"A LoRA adapter on {base.title}.",
+    )
+
+
+def base_of_adapter(path: Path) -> str:
+    """The base model that an adapter folder names; empty when the folder holds no adapter."""
+    return str(read_json(path / "adapter_config.json").get("base_model_name_or_path") or "")
 
 
 def sampling_of(generation_config: dict[str, Any]) -> dict[str, float]:

@@ -4,7 +4,7 @@ Knows the order (access, precision, files, loader). Does not know what is in mem
 registry calls `load` when something is missing there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,14 @@ class ModelSource:
             AccessDeniedError: the Hub says no, or cannot be asked.
             PrecisionUnsupportedError: this checkpoint is not offered in this precision.
         """
-        revision = self._access.require(row, token)
+        revision = self._require(row, token)
         chosen, note = precision.choose(row, wanted, memory.fits(row, self.budget()))
         key = ModelKey(checkpoint=row, revision=revision, precision=chosen)
         return key, (note,) if note else ()
+
+    def _require(self, row: Checkpoint, token: str | None) -> str:
+        """The revision to use, once the visitor may; an adapter is as open as its base."""
+        return self._access.require(row.base or row, token)
 
     def token_for(self, token: str | None) -> str | None:
         """The token that downloads for this visitor."""
@@ -63,7 +67,7 @@ class ModelSource:
         from gemma_space import loading
         from gemma_space.engine.serial import SerialEngine
 
-        row = key.checkpoint
+        row = key.checkpoint.base or key.checkpoint  # an adapter's weights are mostly its base's
         folder = row.path or hub.download(
             row.repo_id, key.revision, token, lambda d, t: report("download", d, t), cancelled
         )
@@ -75,6 +79,8 @@ class ModelSource:
             lambda d, t: report("load", d, t),
             cancelled,
         )
+        if key.checkpoint.base is not None and key.checkpoint.path is not None:
+            loaded = loading.with_adapter(loaded, key.checkpoint.path)
         return ServedModel(
             key=key,
             engine=SerialEngine(loaded.model, loaded.stop_ids),
@@ -84,7 +90,8 @@ class ModelSource:
 
     def tokenizer(self, row: Checkpoint, token: str | None) -> Any:
         """The tokenizer alone: looking at tokens needs no weights in memory."""
-        revision = self._access.require(row, token)
+        revision = self._require(row, token)
+        row = row.base or row
         kept = self._tokenizers.get((row.repo_id, revision))
         if kept is None:
             from gemma_space import loading  # imports transformers
@@ -105,7 +112,12 @@ def served_checkpoints(names: Sequence[str]) -> tuple[Checkpoint, ...]:
     known = {row.repo_id: row for row in (local_checkpoint.demo(), *catalog.hub_catalog())}
     if not names:
         return tuple(known.values())
-    return tuple(
-        known.get(name) or local_checkpoint.local_checkpoint(Path(name), repo_id=name)
-        for name in names
-    )
+    return tuple(known.get(name) or _folder_row(name, known) for name in names)
+
+
+def _folder_row(name: str, known: Mapping[str, Checkpoint]) -> Checkpoint:
+    base_name = local_checkpoint.base_of_adapter(Path(name))
+    if not base_name:
+        return local_checkpoint.local_checkpoint(Path(name), repo_id=name)
+    base = known.get(base_name) or local_checkpoint.local_checkpoint(Path(base_name))
+    return local_checkpoint.adapter_checkpoint(Path(name), base, repo_id=name)

@@ -1,7 +1,8 @@
 """Token ids become text, and text becomes tokens that people can read.
 
 Knows how to stream: bytes of an unfinished character are held back, a stop string may span
-tokens and is never shown, and what has been shown never changes. Knows nothing of models.
+tokens and is never shown, thoughts are kept apart from the reply, and what has been shown never
+changes. Knows nothing of models.
 """
 
 import re
@@ -37,14 +38,24 @@ class TextStream:
         self._stream = DecodeStream(ids=list(context_ids), skip_special_tokens=not show_special)
         self._stop = stop
         self._held = ""
+        self._channel = None if show_special else _thinking_channel(tokenizer)
+        self._thinking: DecodeStream | None = None
+        self._thoughts = ""
         self.text = ""
         self.stopped = False
 
+    @property
+    def thinking(self) -> str:
+        """The text of the thinking channel so far, without the channel's name."""
+        return self._thoughts.partition("\n")[2]
+
     def push(self, token_id: int) -> bool:
         """Add a token to `text`; true when a stop string has ended the reply."""
-        piece = self._stream.step(self._backend, token_id)
-        if piece is None or self.stopped:
+        if self.stopped or self._think(token_id):
             return self.stopped
+        piece = self._stream.step(self._backend, token_id)
+        if piece is None:
+            return False
         self._held += piece
         at = min((i for s in self._stop if (i := self._held.find(s)) >= 0), default=-1)
         if at >= 0:
@@ -58,11 +69,29 @@ class TextStream:
         self._held = self._held[cut:]
         return False
 
+    def _think(self, token_id: int) -> bool:
+        """Take a token that belongs to the thinking channel; false when it is part of the reply."""
+        if self._channel and token_id in self._channel:
+            opens = token_id == self._channel[0]
+            self._thinking = DecodeStream(skip_special_tokens=True) if opens else None
+            return True
+        if self._thinking is None:
+            return False
+        self._thoughts += self._thinking.step(self._backend, token_id) or ""
+        return True
+
     def finish(self) -> str:
         """Show what was held back for a stop string that never came; the whole text."""
         self.text += self._held
         self._held = ""
         return self.text
+
+
+def _thinking_channel(tokenizer: Any) -> tuple[int, int] | None:
+    """The ids that open and close Gemma 4's thinking channel, where the vocabulary has them."""
+    vocabulary = tokenizer.get_added_vocab()
+    opens, closes = vocabulary.get("<|channel>"), vocabulary.get("<channel|>")
+    return None if opens is None or closes is None else (opens, closes)
 
 
 def _possible_stop(text: str, stop: tuple[str, ...]) -> int:
