@@ -25,6 +25,22 @@ GEMMA_SAMPLING = {"temperature": 1.0, "top_k": 64, "top_p": 0.95}
 GREEDY = {"temperature": 0.0}  # a generation_config without sampling keys decodes greedily
 
 
+@dataclass(frozen=True, slots=True)
+class KVGroup:
+    """Layers whose KV cache has the same shape.
+
+    Attributes:
+        layers: how many; layers that share another layer's cache are not counted.
+        kv_heads, head_dim: of one layer's keys, and of its values.
+        window: tokens a sliding layer keeps at most; None for a layer that keeps all.
+    """
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    window: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """One row of the catalogue.
@@ -39,6 +55,7 @@ class Checkpoint:
         license: `gemma` (Gemma Terms of Use), `apache-2.0`, or what the folder's card says.
         sampling: keys of the official generation_config; temperature 0 where it has none.
         stop_ids: token ids that end a reply.
+        kv: the layout of the KV cache; empty where only the files can tell.
         precisions: those offered; fp16 only where the generation is known to survive it.
         path: the folder that holds the files, for local checkpoints.
         base: the checkpoint an adapter attaches to; its terms and its gate apply.
@@ -57,6 +74,7 @@ class Checkpoint:
     gated: bool
     sampling: dict[str, float] = field(hash=False)
     stop_ids: tuple[int, ...]
+    kv: tuple[KVGroup, ...] = ()
     precisions: tuple[Precision, ...]
     revision: str = "main"
     path: Path | None = None
@@ -79,6 +97,7 @@ class _Size:
     parameters: int
     unquantized: int
     context_length: int
+    kv: tuple[KVGroup, ...]
     fp16: bool = False
     note: str = ""
 
@@ -121,6 +140,7 @@ def _row(generation: _Generation, size: _Size, repo: str, variant: Variant) -> C
         gated=generation.gated,
         sampling=generation.sampling,
         stop_ids=generation.stop_ids if instruct else (1,),
+        kv=size.kv,
         precisions=ALL_PRECISIONS if size.fp16 else NO_FP16,
         note=size.note,
     )
@@ -130,37 +150,49 @@ GEMMA_1 = _rows(
     _Generation(family="gemma1", license="gemma", gated=True, sampling=GREEDY,
                 stop_ids=(1, 107)),
     _Size(base="gemma-2b", instruct="gemma-2b-it", title="Gemma 2B", parameters=2_506_172_416,
-          unquantized=256_000 * 2048, context_length=8192, fp16=True),
+          unquantized=256_000 * 2048, context_length=8192,
+          kv=(KVGroup(18, 1, 256),), fp16=True),
     _Size(base="", instruct="gemma-1.1-2b-it", title="Gemma 1.1 2B", parameters=2_506_172_416,
-          unquantized=256_000 * 2048, context_length=8192, fp16=True),
+          unquantized=256_000 * 2048, context_length=8192,
+          kv=(KVGroup(18, 1, 256),), fp16=True),
     _Size(base="gemma-7b", instruct="gemma-7b-it", title="Gemma 7B", parameters=8_537_680_896,
-          unquantized=256_000 * 3072, context_length=8192, fp16=True),
+          unquantized=256_000 * 3072, context_length=8192,
+          kv=(KVGroup(28, 16, 256),), fp16=True),
     _Size(base="", instruct="gemma-1.1-7b-it", title="Gemma 1.1 7B", parameters=8_537_680_896,
-          unquantized=256_000 * 3072, context_length=8192, fp16=True),
+          unquantized=256_000 * 3072, context_length=8192,
+          kv=(KVGroup(28, 16, 256),), fp16=True),
 )  # fmt: skip
 GEMMA_2 = _rows(
     _Generation(family="gemma2", license="gemma", gated=True, sampling=GREEDY,
                 stop_ids=(1, 107)),
     _Size(base="gemma-2-2b", instruct="gemma-2-2b-it", title="Gemma 2 2B",
-          parameters=2_614_341_888, unquantized=256_000 * 2304, context_length=8192, fp16=True),
+          parameters=2_614_341_888, unquantized=256_000 * 2304, context_length=8192,
+          kv=(KVGroup(13, 4, 256), KVGroup(13, 4, 256, 4096)), fp16=True),
     _Size(base="gemma-2-9b", instruct="gemma-2-9b-it", title="Gemma 2 9B",
-          parameters=9_241_705_984, unquantized=256_000 * 3584, context_length=8192, fp16=True),
+          parameters=9_241_705_984, unquantized=256_000 * 3584, context_length=8192,
+          kv=(KVGroup(21, 8, 256), KVGroup(21, 8, 256, 4096)), fp16=True),
     _Size(base="gemma-2-27b", instruct="gemma-2-27b-it", title="Gemma 2 27B",
-          parameters=27_227_128_320, unquantized=256_000 * 4608, context_length=8192),
+          parameters=27_227_128_320, unquantized=256_000 * 4608, context_length=8192,
+          kv=(KVGroup(23, 16, 128), KVGroup(23, 16, 128, 4096))),
 )  # fmt: skip
 GEMMA_3 = _rows(
     _Generation(family="gemma3", license="gemma", gated=True, sampling=GEMMA_SAMPLING,
                 stop_ids=(1, 106)),
     _Size(base="gemma-3-270m", instruct="gemma-3-270m-it", title="Gemma 3 270M",
-          parameters=268_098_176, unquantized=262_144 * 640, context_length=32_768),
+          parameters=268_098_176, unquantized=262_144 * 640, context_length=32_768,
+          kv=(KVGroup(3, 1, 256), KVGroup(15, 1, 256, 512))),
     _Size(base="gemma-3-1b-pt", instruct="gemma-3-1b-it", title="Gemma 3 1B",
-          parameters=999_885_952, unquantized=262_144 * 1152, context_length=32_768),
+          parameters=999_885_952, unquantized=262_144 * 1152, context_length=32_768,
+          kv=(KVGroup(4, 1, 256), KVGroup(22, 1, 256, 512))),
     _Size(base="gemma-3-4b-pt", instruct="gemma-3-4b-it", title="Gemma 3 4B",
-          parameters=4_300_079_472, unquantized=262_208 * 2560, context_length=131_072),
+          parameters=4_300_079_472, unquantized=262_208 * 2560, context_length=131_072,
+          kv=(KVGroup(5, 4, 256), KVGroup(29, 4, 256, 1024))),
     _Size(base="gemma-3-12b-pt", instruct="gemma-3-12b-it", title="Gemma 3 12B",
-          parameters=12_187_325_040, unquantized=262_208 * 3840, context_length=131_072),
+          parameters=12_187_325_040, unquantized=262_208 * 3840, context_length=131_072,
+          kv=(KVGroup(8, 8, 256), KVGroup(40, 8, 256, 1024))),
     _Size(base="gemma-3-27b-pt", instruct="gemma-3-27b-it", title="Gemma 3 27B",
-          parameters=27_432_406_640, unquantized=262_208 * 5376, context_length=131_072),
+          parameters=27_432_406_640, unquantized=262_208 * 5376, context_length=131_072,
+          kv=(KVGroup(10, 16, 128), KVGroup(52, 16, 128, 1024))),
 )  # fmt: skip
 # Per-layer embeddings: 262,144 x layers x 256 on top of the token embedding.
 GEMMA_3N = _rows(
@@ -168,29 +200,36 @@ GEMMA_3N = _rows(
                 stop_ids=(1, 106)),
     _Size(base="gemma-3n-E2B", instruct="gemma-3n-E2B-it", title="Gemma 3n E2B",
           parameters=5_439_595_456, unquantized=262_400 * 2048 + 262_144 * 30 * 256,
-          context_length=32_768),
+          context_length=32_768,
+          kv=(KVGroup(4, 2, 256), KVGroup(16, 2, 256, 512))),
     _Size(base="gemma-3n-E4B", instruct="gemma-3n-E4B-it", title="Gemma 3n E4B",
           parameters=7_850_135_376, unquantized=262_400 * 2048 + 262_144 * 35 * 256,
-          context_length=32_768),
+          context_length=32_768,
+          kv=(KVGroup(4, 2, 256), KVGroup(16, 2, 256, 512))),
 )  # fmt: skip
 GEMMA_4 = _rows(
     _Generation(family="gemma4", license="apache-2.0", gated=False, sampling=GEMMA_SAMPLING,
                 stop_ids=(1, 106, 50)),
     _Size(base="gemma-4-E2B", instruct="gemma-4-E2B-it", title="Gemma 4 E2B",
           parameters=5_104_297_504, unquantized=262_144 * (1536 + 35 * 256),
-          context_length=131_072),
+          context_length=131_072,
+          kv=(KVGroup(3, 1, 512), KVGroup(12, 1, 256, 512))),
     _Size(base="gemma-4-E4B", instruct="gemma-4-E4B-it", title="Gemma 4 E4B",
           parameters=7_941_100_832, unquantized=262_144 * (2560 + 42 * 256),
-          context_length=131_072),
+          context_length=131_072,
+          kv=(KVGroup(4, 2, 512), KVGroup(20, 2, 256, 512))),
     _Size(base="gemma-4-12B", instruct="gemma-4-12B-it", title="Gemma 4 12B",
-          parameters=11_959_730_176, unquantized=262_144 * 3840, context_length=262_144),
+          parameters=11_959_730_176, unquantized=262_144 * 3840, context_length=262_144,
+          kv=(KVGroup(8, 1, 512), KVGroup(40, 8, 256, 1024))),
     _Size(base="gemma-4-26B-A4B", instruct="gemma-4-26B-A4B-it", title="Gemma 4 26B-A4B",
           parameters=25_805_933_872,
           unquantized=262_144 * 2816 + 30 * 128 * 3 * 2816 * 704, context_length=262_144,
+          kv=(KVGroup(5, 2, 512), KVGroup(25, 8, 256, 1024)),
           note="bitsandbytes leaves the experts of this model in 16 bits, so int8 and int4 save "
                "hardly any memory."),
     _Size(base="gemma-4-31B", instruct="gemma-4-31B-it", title="Gemma 4 31B",
-          parameters=31_273_086_512, unquantized=262_144 * 5376, context_length=262_144),
+          parameters=31_273_086_512, unquantized=262_144 * 5376, context_length=262_144,
+          kv=(KVGroup(10, 4, 512), KVGroup(50, 16, 256, 1024))),
 )  # fmt: skip
 
 SPECIAL = (

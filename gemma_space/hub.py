@@ -165,7 +165,10 @@ def _reporting_bar(
 
     class Bar(hub_tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            self._bytes = kwargs.get("unit") == "B"
+            # Of the two bars in bytes, the one of finished bytes; the other counts the wire.
+            wire = str(kwargs.get("desc")).startswith("Downloading")
+            self._counts = kwargs.get("unit") == "B" and not wire
+            self._done = 0  # not `n`, which stays 0 once any library has switched bars off
             kwargs["disable"] = False
             kwargs["file"] = _Nowhere()
             super().__init__(*args, **kwargs)
@@ -174,8 +177,9 @@ def _reporting_bar(
             if cancelled():
                 raise DownloadCancelled
             shown = super().update(n)
-            if self._bytes:
-                report(int(self.n), int(self.total or 0))
+            if self._counts:
+                self._done += int(n or 0)
+                report(self._done, int(self.total or 0))
             return shown
 
     return Bar

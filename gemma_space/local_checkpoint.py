@@ -5,6 +5,7 @@ nothing: sizes are read from headers, a few kilobytes each.
 """
 
 import json
+import math
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -58,13 +59,14 @@ def local_checkpoint(path: Path, *, repo_id: str = "", **fixed: str) -> Checkpoi
             "This playground serves Gemma 1, 2, 3, 3n and 4.",
         )
     generation = read_json(path / "generation_config.json")
-    parameters, embedding = _count_parameters(path)
+    tied = config.get("tie_word_embeddings", text.get("tie_word_embeddings")) is not False
+    parameters, unquantized = _count_parameters(path, tied)
     return Checkpoint(
         repo_id=repo_id or str(path),
         title=fixed.get("title", path.name),
         family=family,
         parameters=parameters,
-        unquantized_parameters=embedding,
+        unquantized_parameters=unquantized,
         context_length=int(text.get("max_position_embeddings", 8192)),
         variant="instruct" if has_chat_template(path) else "base",
         license=fixed.get("license", "gemma"),
@@ -136,19 +138,30 @@ def has_chat_template(path: Path) -> bool:
     )
 
 
-def _count_parameters(path: Path) -> tuple[int, int]:
-    """Parameters in all and those of embeddings, read from the safetensors headers alone."""
-    total = embedding = 0
+def _count_parameters(path: Path, tied: bool = True) -> tuple[int, int]:
+    """Parameters in all and those that stay unquantized (embeddings, an untied head).
+
+    Read from the safetensors headers alone; a damaged file counts nothing and is complained of
+    when it is loaded.
+    """
+    total = unquantized = 0
     for file in sorted(path.glob("*.safetensors")):
+        for name, tensor in _read_header(file).items():
+            if name == "__metadata__" or (tied and name.endswith("lm_head.weight")):
+                continue
+            count = math.prod(tensor["shape"])
+            if count == 1:  # Gemma 4 saves a few scalar buffers, which are no parameters
+                continue
+            total += count
+            unquantized += count if "embed_tokens" in name or "lm_head" in name else 0
+    return total, unquantized
+
+
+def _read_header(file: Path) -> dict[str, Any]:
+    try:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             header = json.loads(stream.read(min(length, 100_000_000)))
-        for name, tensor in header.items():
-            if name == "__metadata__" or name == "lm_head.weight":  # tied to the embedding
-                continue
-            count = 1
-            for size in tensor["shape"]:
-                count *= size
-            total += count
-            embedding += count if "embed_tokens" in name else 0
-    return total, embedding
+    except (OSError, ValueError, struct.error):
+        return {}
+    return header if isinstance(header, dict) else {}

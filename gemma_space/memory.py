@@ -3,12 +3,13 @@
 Does not know what is loaded; the registry does.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import psutil
 
-from gemma_space.catalog import Checkpoint
+from gemma_space.catalog import Checkpoint, KVGroup
 from gemma_space.precision import refusal
 from gemma_space.types import Precision, PrecisionFit
 
@@ -61,6 +62,18 @@ def weights_bytes(checkpoint: Checkpoint, precision: Precision) -> int:
             return round(2 * checkpoint.unquantized_parameters + NF4_BYTES * rest)
         case _:
             return 2 * checkpoint.parameters
+
+
+def kv_bytes(groups: Sequence[KVGroup], tokens: int, dtype_bytes: int = 2) -> int:
+    """Bytes of one conversation's KV cache at `tokens` tokens: keys and values of every layer.
+
+    Sliding layers stop growing at their window.
+    """
+    return sum(
+        2 * group.layers * group.kv_heads * group.head_dim * dtype_bytes
+        * min(tokens, group.window or tokens)
+        for group in groups
+    )  # fmt: skip
 
 
 def fits(checkpoint: Checkpoint, budget_bytes: int) -> dict[str, PrecisionFit]:

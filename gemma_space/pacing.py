@@ -73,18 +73,22 @@ class _Pump(Generic[T]):
 async def paced(source: Callable[[], Iterator[T]], seconds: float) -> AsyncGenerator[T, None]:
     """Yield the newest item of `source()` at most every `seconds`; first at once, last always.
 
-    Items in between may be skipped, so each must carry the whole state. Closing or cancelling
+    Items in between may be skipped, so each must carry the whole state; one equal to the last
+    shown is not repeated (a request that waits says so once). Closing or cancelling
     this generator closes the source within one of its steps, without waiting for it.
 
     Raises:
         whatever the source raises, after the last item before it.
     """
     pump = _Pump(source)
+    shown: list[T] = []
     try:
         while True:
             items, done = await pump.take()
             for item in items:
-                yield item
+                if not shown or item != shown[0]:
+                    shown = [item]
+                    yield item
             if done:
                 pump.raise_error()
                 return

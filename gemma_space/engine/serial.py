@@ -5,6 +5,7 @@ prefills or decodes yields at every step, so that closing the iterator stops it 
 Logits processing is transformers' own, taken ready-made from `generate`.
 """
 
+import logging
 import math
 import threading
 from collections.abc import Generator, Iterator
@@ -16,6 +17,7 @@ from transformers import DynamicCache, GenerationConfig
 from gemma_space.errors import GenerationError
 from gemma_space.types import GenerationChunk, SamplingParams, TokenScore
 
+log = logging.getLogger(__name__)
 PREFILL_TOKENS = {"cpu": 128, "cuda": 1024}  # of one chunk; a step must stay well under a second
 WAIT_SECONDS = 0.05
 
@@ -69,6 +71,12 @@ class SerialEngine:
                     "The device ran out of memory while generating.",
                     "Shorten the conversation, lower max_new_tokens, or choose a smaller model.",
                 ) from None
+            except (RuntimeError, ValueError, IndexError) as error:
+                log.exception("the model failed while generating")
+                raise GenerationError(
+                    f"The model failed while generating ({type(error).__name__}).",
+                    "Try again or load it in another precision; the server's log has the details.",
+                ) from error
             finally:
                 self._turn.release()
         finally:
