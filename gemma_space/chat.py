@@ -16,6 +16,10 @@ from gemma_space.types import Message
 
 FOLDED = "This model takes no system prompt, so it was put in front of the first message."
 MENDED = "Messages of the same role in a row were joined, empty ones left out."
+UNSAID = (
+    "This model's template leaves thinking markers, and what stands between them, out of earlier "
+    "replies."
+)
 TURN_ENDS = ("<end_of_turn>", "<turn|>")
 
 
@@ -74,6 +78,7 @@ def render(
     notes = [FOLDED] if fold else []
     notes += [MENDED] if mended else []
     notes += [dropped_note(2 * pairs)] if pairs else []
+    notes += [UNSAID] if _loses_thoughts(tokenizer, turns[2 * pairs :]) else []
     return RenderedPrompt(
         token_ids=tuple(ids),
         bos_count=ids.count(tokenizer.bos_token_id),
@@ -129,6 +134,14 @@ def turn_end_ids(tokenizer: Any) -> tuple[int, ...]:
     return tuple(vocabulary[name] for name in TURN_ENDS if name in template and name in vocabulary)
 
 
+def _loses_thoughts(tokenizer: Any, turns: Sequence[Message]) -> bool:
+    """Whether an earlier reply has text that Gemma 4's template takes for thoughts."""
+    marker = "<|channel>"
+    return marker in tokenizer.chat_template and any(
+        m.role == "assistant" and marker in m.content for m in turns
+    )
+
+
 def dropped_note(count: int) -> str:
     return f"The oldest {count} messages were left out to fit the context window."
 
@@ -164,7 +177,7 @@ def _fewest_dropped(ids_without: Any, most: int, limit: int) -> tuple[int, list[
     ids = ids_without(0)
     if len(ids) <= limit:
         return 0, ids
-    ids = ids_without(most)
+    ids = ids_without(most) if most else ids
     if len(ids) > limit:
         raise ContextLengthError(
             f"The message needs {len(ids):,} tokens, but only {max(limit, 0):,} fit beside the "

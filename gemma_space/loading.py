@@ -122,7 +122,16 @@ def with_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The folder's own tokenizer, from its own files, with no token and no network."""
+    """The folder's own tokenizer, from its own files, with no token and no network.
+
+    Raises:
+        LoadError: there is none; the library would make one up that knows five tokens.
+    """
+    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
+        raise LoadError(
+            "There is no tokenizer in this checkpoint.",
+            "It needs a tokenizer.json or a tokenizer.model beside its config.json.",
+        )
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, token=False)
     tokenizer.model_max_length = sys.maxsize  # lengths are checked, and worded, elsewhere
     return tokenizer

@@ -6,20 +6,25 @@ nothing: sizes are read from headers, a few kilobytes each.
 
 import json
 import math
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gemma_space.catalog import ALL_PRECISIONS, DEMO_REPO_ID, GREEDY, NO_FP16, Checkpoint
 from gemma_space.errors import ModelNotFoundError
 from gemma_space.settings import DEMO_MODEL
+from gemma_space.types import Precision
 
 FAMILIES = {
     "gemma": "gemma1", "gemma2": "gemma2", "gemma3": "gemma3", "gemma3_text": "gemma3",
     "gemma3n": "gemma3n", "gemma3n_text": "gemma3n", "gemma4": "gemma4",
     "gemma4_text": "gemma4", "gemma4_unified": "gemma4", "gemma4_unified_text": "gemma4",
 }  # fmt: skip
+
+# What bitsandbytes saves beside quantized weights; int4 weights themselves are two to a U8.
+_SCALE = re.compile(r"\.(SCB|weight_format|(nested_)?(absmax|quant_map)|quant_state\..*)$")
 
 
 def demo() -> Checkpoint:
@@ -59,6 +64,8 @@ def local_checkpoint(path: Path, *, repo_id: str = "", **fixed: str) -> Checkpoi
             "This playground serves Gemma 1, 2, 3, 3n and 4.",
         )
     generation = read_json(path / "generation_config.json")
+    quantization = _quantization_of(config)
+    offered = ALL_PRECISIONS if family in ("gemma1", "gemma2") else NO_FP16
     tied = config.get("tie_word_embeddings", text.get("tie_word_embeddings")) is not False
     parameters, unquantized = _count_parameters(path, tied)
     return Checkpoint(
@@ -74,7 +81,8 @@ def local_checkpoint(path: Path, *, repo_id: str = "", **fixed: str) -> Checkpoi
         revision="local",
         sampling=sampling_of(generation),
         stop_ids=stop_ids_of(generation or config),
-        precisions=ALL_PRECISIONS if family in ("gemma1", "gemma2") else NO_FP16,
+        precisions=(Precision(quantization),) if quantization else offered,
+        quantization=quantization,
         path=path,
         note=fixed.get("note", ""),
     )
@@ -138,6 +146,14 @@ def has_chat_template(path: Path) -> bool:
     )
 
 
+def _quantization_of(config: dict[str, Any]) -> Literal["int8", "int4"] | None:
+    """How bitsandbytes quantized these files, if it did."""
+    told = config.get("quantization_config")
+    if not isinstance(told, dict):
+        return None
+    return "int8" if told.get("load_in_8bit") else "int4" if told.get("load_in_4bit") else None
+
+
 def _count_parameters(path: Path, tied: bool = True) -> tuple[int, int]:
     """Parameters in all and those that stay unquantized (embeddings, an untied head).
 
@@ -149,7 +165,9 @@ def _count_parameters(path: Path, tied: bool = True) -> tuple[int, int]:
         for name, tensor in _read_header(file).items():
             if name == "__metadata__" or (tied and name.endswith("lm_head.weight")):
                 continue
-            count = math.prod(tensor["shape"])
+            if _SCALE.search(name):
+                continue
+            count = math.prod(tensor["shape"]) * (2 if tensor["dtype"] == "U8" else 1)
             if count == 1:  # Gemma 4 saves a few scalar buffers, which are no parameters
                 continue
             total += count

@@ -7,6 +7,7 @@ cleanup never runs on the server's event loop. Knows neither models nor Gradio.
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Generic, TypeVar
@@ -50,7 +51,7 @@ class _Pump(Generic[T]):
 
     def _wake(self) -> None:
         # The loop may be gone at shutdown; nobody is left to listen then.
-        if not self._loop.is_closed():
+        with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._news.set)
 
     async def take(self) -> tuple[list[T], bool]:

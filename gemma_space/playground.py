@@ -85,7 +85,9 @@ class Playground:
     def default_params(self, model: str) -> SamplingParams:
         """The checkpoint's own sampling defaults; the seed is a placeholder."""
         row = self._find(model)
-        return controls.default_params(row.sampling, min(512, self.max_new_tokens(model)))
+        # Half of a small window at most: the conversation needs room too.
+        length = min(512, self.max_new_tokens(model), row.context_length // 2)
+        return controls.default_params(row.sampling, length)
 
     def max_new_tokens(self, model: str) -> int:
         """The most tokens one reply of this model may have here."""

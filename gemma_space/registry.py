@@ -164,23 +164,21 @@ class ModelRegistry:
         """
         with self._lock:
             found = [
-                entry
-                for entry in self._entries.values()
-                if entry.key.checkpoint.repo_id == checkpoint_id
-                and precision in (None, entry.key.precision)
+                key
+                for key in self._entries
+                if key.checkpoint.repo_id == checkpoint_id and precision in (None, key.precision)
             ]
             if not found:
                 raise InvalidRequestError(
                     "This model is not loaded in this precision.",
                     "The status says what is loaded.",
                 )
-            if any(entry.leases for entry in found):
+            if any(self._entries[key].leases for key in found):
                 raise InvalidRequestError(
                     "This model is in use right now.", "Stop its replies, or wait for them."
                 )
-            for entry in found:
-                del self._entries[entry.key]
-        del found
+            for key in found:
+                del self._entries[key]
         gc.collect()
 
     def rows(self) -> tuple[LoadedRow, ...]:
@@ -227,24 +225,30 @@ class ModelRegistry:
                 entry.cancelled = True
 
     def _make_room(self, key: ModelKey, needed: int) -> None:
-        """Evict idle models, longest idle first, until `needed` bytes fit the budget."""
+        """Evict idle models, longest idle first, until `needed` bytes fit the budget.
+
+        Nothing is evicted for a model that would not fit even then. Keys, not entries, are held
+        here: what is evicted must be gone before anything else is loaded.
+        """
         budget = self._budget()
         used = sum(entry.nbytes for entry in self._entries.values())
-        idle = [e for e in self._entries.values() if not e.leases and e.settled.is_set()]
-        for entry in sorted(idle, key=lambda e: e.last_used):
-            if used + needed <= budget:
-                break
-            del self._entries[entry.key]
-            used -= entry.nbytes
-            log.info("evicted %s in %s", entry.key.checkpoint.repo_id, entry.key.precision)
-        gc.collect()
-        if used + needed > budget:
-            busy = f", of which {show_bytes(used)} are in use" if used else ""
+        idle = [k for k, e in self._entries.items() if not e.leases and e.settled.is_set()]
+        in_use = used - sum(self._entries[k].nbytes for k in idle)
+        if in_use + needed > budget:
+            busy = f", of which {show_bytes(in_use)} are in use" if in_use else ""
             raise ModelTooLargeError(
                 f"{key.checkpoint.title} in {key.precision} needs {show_bytes(needed)}; the "
                 f"memory budget is {show_bytes(budget)}{busy}.",
                 "Choose a lower precision or a smaller model.",
             )
+        if used + needed <= budget:
+            return
+        for oldest in sorted(idle, key=lambda k: self._entries[k].last_used):
+            used -= self._entries.pop(oldest).nbytes
+            log.info("evicted %s in %s", oldest.checkpoint.repo_id, oldest.precision)
+            if used + needed <= budget:
+                break
+        gc.collect()
 
     def _load(self, entry: _Entry, token: str | None) -> None:
         try:

@@ -13,6 +13,7 @@ from tokenizers.decoders import DecodeStream
 from gemma_space.chat import with_one_bos
 from gemma_space.types import Tokenization, TokenPiece
 
+REPLACEMENT = "\ufffd"
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 
 
@@ -35,6 +36,7 @@ class TextStream:
         show_special: bool = False,
     ) -> None:
         self._backend = tokenizer.backend_tokenizer
+        self._skip_special = not show_special
         self._stream = DecodeStream(ids=list(context_ids), skip_special_tokens=not show_special)
         self._stop = stop
         self._held = ""
@@ -53,8 +55,8 @@ class TextStream:
         """Add a token to `text`; true when a stop string has ended the reply."""
         if self.stopped or self._think(token_id):
             return self.stopped
-        piece = self._stream.step(self._backend, token_id)
-        if piece is None:
+        piece = self._decode(token_id)
+        if not piece:
             return False
         self._held += piece
         at = min((i for s in self._stop if (i := self._held.find(s)) >= 0), default=-1)
@@ -68,6 +70,16 @@ class TextStream:
         self.text += self._held[:cut]
         self._held = self._held[cut:]
         return False
+
+    def _decode(self, token_id: int) -> str:
+        """The text that this token completes; empty while a character is unfinished."""
+        try:
+            return self._stream.step(self._backend, token_id) or ""
+        except Exception:
+            # Bytes that are no character after bytes that were one: decoded together, the latter
+            # would change in hindsight, which DecodeStream refuses with a bare Exception.
+            self._stream = DecodeStream(skip_special_tokens=self._skip_special)
+            return REPLACEMENT + (self._stream.step(self._backend, token_id) or "")
 
     def _think(self, token_id: int) -> bool:
         """Take a token that belongs to the thinking channel; false when it is part of the reply."""

@@ -71,7 +71,7 @@ class SerialEngine:
                     "The device ran out of memory while generating.",
                     "Shorten the conversation, lower max_new_tokens, or choose a smaller model.",
                 ) from None
-            except (RuntimeError, ValueError, IndexError) as error:
+            except (RuntimeError, ValueError, IndexError, AssertionError) as error:
                 log.exception("the model failed while generating")
                 raise GenerationError(
                     f"The model failed while generating ({type(error).__name__}).",

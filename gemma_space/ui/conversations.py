@@ -1,0 +1,89 @@
+"""Conversations kept by the browser: the list in the sidebar, opening and saving.
+
+Knows what travels between the page's handlers and `assets/js/`: the browser names a conversation
+and hands it over when it is opened; handlers hand it back whenever it changed. The server keeps
+nothing.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+from gradio.blocks import Block
+from gradio.components import Component
+
+from gemma_space.ui import transcript
+from gemma_space.ui.events import Updates, Values, listen
+from gemma_space.ui.scripted import heard, scripted
+from gemma_space.ui.transcript import Turn
+
+MAX_ID = 100
+
+
+class Conversations:
+    """The sidebar's list and the two unseen components through which conversations pass."""
+
+    def __init__(self) -> None:
+        gr.HTML("<h2>Conversations</h2>", elem_classes="section-title")
+        self._list = scripted("conversations", "GemmaSpace.conversations.mount(element, trigger);")
+        self._open_id = gr.Textbox(visible="hidden")
+        self._outbox = heard("GemmaSpace.conversations.keep(props.value)")
+
+    def inputs(self) -> set[Component]:
+        """What `save` reads."""
+        return {self._open_id}
+
+    def outputs(self) -> list[Block]:
+        """What `save` sets."""
+        return [self._outbox]
+
+    def save(self, values: Values, turns: Sequence[Turn], *, replying: bool) -> Updates:
+        """Have the browser keep these turns as the conversation that is open.
+
+        `replying` says whether a reply to them is on its way. The stamp makes each hand-over a
+        change, so that the browser hears of it even when nothing else differs.
+        """
+        kept = {
+            "id": values[self._open_id],
+            "messages": transcript.to_stored(turns),
+            "replying": replying,
+            "stamp": time.time_ns(),
+        }
+        # Gradio warns of markup in an HTML component's value; in JSON a `<` can be spelled out.
+        return {self._outbox: json.dumps(kept).replace("<", "\\u003c")}
+
+    def listen_for_opening(
+        self,
+        chatbot: gr.Chatbot,
+        system: gr.Textbox,
+        opened: Callable[[Sequence[Turn]], Updates],
+        opened_outputs: Sequence[Block],
+    ) -> None:
+        """Show what is opened in the list. The list has stopped a reply on its way before."""
+
+        def on_open(event: gr.EventData) -> Updates:
+            conversation = _read(event._data)
+            turns = transcript.from_stored(conversation["messages"])
+            return {
+                chatbot: transcript.show(turns),
+                system: conversation["system_prompt"],
+                self._open_id: conversation["id"],
+                **opened(turns),
+            }
+
+        listen([self._list.select], on_open, outputs=[chatbot, system, self._open_id,
+               *opened_outputs])  # fmt: skip
+        listen([system.change], None, {system}, js="(t) => GemmaSpace.conversations.system(t)")
+
+
+def _read(data: object) -> dict[str, Any]:
+    """A conversation handed over by the browser; whatever is missing or odd is empty."""
+    given = data if isinstance(data, Mapping) else {}
+    identity, system = given.get("id"), given.get("system_prompt")
+    return {
+        "id": identity[:MAX_ID] if isinstance(identity, str) else "",
+        "system_prompt": system if isinstance(system, str) else "",
+        "messages": given.get("messages", []),
+    }

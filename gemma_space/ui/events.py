@@ -1,0 +1,105 @@
+"""The one door to Gradio events.
+
+Knows how every listener of the page is wired: private, inputs a set, outputs a dict, errors in
+words. Does not know what a handler does.
+"""
+
+import functools
+import html
+import inspect
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import aclosing
+from typing import Any, Literal
+
+import gradio as gr
+from gradio.blocks import Block
+from gradio.components import Component
+
+from gemma_space.alerts import errors_shown
+
+Values = Mapping[Component, Any]
+Updates = dict[Block, Any]
+Handler = Callable[..., Any]
+
+
+def listen(
+    triggers: Sequence[Any],
+    handler: Handler | None,
+    inputs: AbstractSet[Component] = frozenset(),
+    outputs: Sequence[Block] = (),
+    *,
+    js: str | None = None,
+    cancels: Sequence[Any] = (),
+    on_error: Callable[..., Updates] | None = None,
+    trigger_mode: Literal["once", "multiple", "always_last"] | None = None,
+    show_progress: Literal["full", "minimal", "hidden"] = "hidden",
+) -> Any:
+    """Call `handler` whenever one of `triggers` fires; no triggers means when the page loads.
+
+    Args:
+        handler: a plain function or an async generator function; None for `js` or `cancels` alone.
+        inputs: passed as one mapping from component to value, unless empty.
+        js: runs in the browser before the handler, or instead of it. With a handler it must not
+            take inputs: a set has no order.
+        on_error: what to show in place of a toast, given the error's sentence and what the
+            handler was given.
+
+    Returns:
+        the event; `.then` of it is a trigger too.
+    """
+    options: dict[str, Any] = {
+        "fn": _guarded(handler, on_error) if handler is not None else None,
+        "inputs": (set(inputs) if handler is not None else list(inputs)) or None,
+        "outputs": list(outputs),
+        "js": js,
+        "cancels": list(cancels),
+        "trigger_mode": trigger_mode,
+        "show_progress": show_progress,
+        "api_visibility": "private",
+        "concurrency_limit": None,  # the registry decides how much runs at once
+    }
+    if len(triggers) == 1:
+        return triggers[0](**options)  # `gr.on` does not take `.then`
+    return gr.on(list(triggers) or None, **options)
+
+
+def _guarded(handler: Handler, on_error: Callable[..., Updates] | None) -> Handler:
+    if inspect.isasyncgenfunction(handler):
+        return _guarded_stream(handler, on_error)
+
+    def run(*args: Any) -> Any:
+        with errors_shown():
+            return handler(*args)
+
+    @functools.wraps(handler)
+    def run_or_show(*args: Any) -> Any:
+        try:
+            return run(*args)
+        except gr.Error as error:
+            if on_error is None:
+                raise
+            return on_error(_words(error), *args)
+
+    return run_or_show
+
+
+def _guarded_stream(handler: Handler, on_error: Callable[..., Updates] | None) -> Handler:
+    @functools.wraps(handler)
+    async def run(*args: Any) -> AsyncGenerator[Updates]:
+        try:
+            with errors_shown():
+                async with aclosing(handler(*args)) as updates:
+                    async for update in updates:
+                        yield update
+        except gr.Error as error:
+            if on_error is None:
+                raise
+            yield on_error(_words(error), *args)
+
+    return run
+
+
+def _words(error: gr.Error) -> str:
+    # Escaped for a toast; whoever shows it here takes it as text.
+    return html.unescape(str(error.message))

@@ -1,0 +1,55 @@
+"""The whole page: header, sidebar, tabs, and how it is launched.
+
+Puts the parts together. Decides nothing else.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from gemma_space.playground import Playground
+from gemma_space.settings import Settings
+from gemma_space.ui import chat_tab, model_panel, prompt_tab
+from gemma_space.ui.conversations import Conversations
+from gemma_space.ui.events import listen
+from gemma_space.ui.scripted import head, scripted
+from gemma_space.ui.theme import GemmaSpaceTheme
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+DEPLOYER_NOTE = (
+    "<p>Gated models run here on the host's own Hugging Face access; "
+    "the models' licences apply to what you do with them.</p>"
+)
+
+
+def build(playground: Playground, settings: Settings) -> None:
+    """Build the page inside the `gr.Blocks` at hand."""
+    examples = json.loads((ASSETS / "examples.json").read_text(encoding="utf-8"))
+    with gr.Sidebar(elem_id="sidebar", width=320):
+        panel = model_panel.build(playground)
+        if settings.access == "deployer":
+            gr.HTML(DEPLOYER_NOTE, elem_classes="model-note")
+        kept = Conversations()
+    with gr.Row(elem_id="header"):
+        wordmark = (ASSETS / "wordmark.svg").read_text(encoding="utf-8")
+        gr.HTML(f"<h1>{wordmark}</h1>", elem_id="wordmark", apply_default_css=False)
+        scripted("theme-toggle", "GemmaSpace.mountThemeToggle(element);")
+    with gr.Tabs(selected="chat", elem_id="tabs") as tabs:
+        with gr.Tab("Chat", id="chat", elem_id="chat-tab"):
+            chat_tab.build(playground, panel, kept, tabs, examples)
+        with gr.Tab("Prompt", id="prompt"):
+            prompt_tab.build(playground, panel)
+    # On a phone the sidebar opens over the page; nobody came for that.
+    listen([], None, js="() => GemmaSpace.closeSidebarOnPhone()")
+
+
+def launch_options(assets: Path) -> dict[str, Any]:
+    """What `launch()` needs for this page's look and scripts."""
+    return {
+        "theme": GemmaSpaceTheme(),
+        "css_paths": [assets / "style.css"],
+        "head": head(assets / "js"),
+        "favicon_path": assets / "icon.svg",
+    }

@@ -1,0 +1,247 @@
+"""Domain values as words, for people. Pure functions; no Gradio, no HTML but what `escape` made.
+
+Knows how a byte count, a load, a reply and a machine read. Does not know where they are shown.
+"""
+
+from collections.abc import Sequence
+from html import escape
+
+from gemma_space.catalog import Checkpoint
+from gemma_space.local_checkpoint import DEMO_REPO_ID
+from gemma_space.types import FinishReason, Generation, LoadProgress, Status
+from gemma_space.ui.transcript import Footer, Turn
+
+REASONS: dict[FinishReason, str] = {
+    "stop": "Ended its turn",
+    "length": "Reached the token limit",
+    "stop_string": "Met a stop string",
+    "cancelled": "Stopped by you",
+}
+LICENSES = {"gemma": "Gemma Terms of Use", "apache-2.0": "Apache 2.0"}
+STOPPED = REASONS["cancelled"]
+VARIANTS = {
+    "base": "Base model: it continues text and was not trained to chat.",
+    "adapter": "Adapter: a small file of changes on top of another model.",
+}
+GATED_NOTE = (
+    "Gated: Google asks you to accept its terms on the model's Hugging Face page before "
+    "you can use it."
+)
+
+
+def format_count(count: int) -> str:
+    """A parameter or token count in three digits: 2.61 B, 270 M, 4.0 M, 512."""
+    for size, unit in ((1_000_000_000, "B"), (1_000_000, "M")):
+        if count >= size:
+            value = count / size
+            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+    return f"{count:,}"
+
+
+def format_bytes(nbytes: int) -> str:
+    """Memory in the unit that suits it."""
+    for size, unit in ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")):
+        if nbytes >= size:
+            value = nbytes / size
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
+    return f"{nbytes} bytes"
+
+
+def format_context(tokens: int) -> str:
+    """A context length the way model cards write it: 8K, 128K, 1,000."""
+    return f"{tokens // 1024}K" if tokens >= 1024 and tokens % 1024 == 0 else f"{tokens:,}"
+
+
+def choice_label(row: Checkpoint) -> str:
+    """A checkpoint in the model list: its title and what sets it apart."""
+    marks = [
+        mark
+        for mark, applies in (
+            ("demo", row.repo_id == DEMO_REPO_ID),
+            ("local", row.is_local and row.repo_id != DEMO_REPO_ID),
+            ("base", row.variant == "base" and "base" not in row.title.lower()),
+            ("adapter", row.variant == "adapter"),
+            ("gated", row.gated),
+        )
+        if applies
+    ]
+    return f"{row.title} · {', '.join(marks)}" if marks else row.title
+
+
+def is_base(rows: Sequence[Checkpoint], model: str) -> bool:
+    """Whether the Chat tab should point to the Prompt tab instead."""
+    return any(row.repo_id == model and row.variant == "base" for row in rows)
+
+
+def model_note(row: Checkpoint) -> str:
+    """What a visitor should know about a checkpoint before choosing it, as HTML."""
+    facts = (
+        f"{format_count(row.parameters)} parameters",
+        f"{format_context(row.context_length)} tokens of context",
+        LICENSES.get(row.license, row.license),
+    )
+    sentences = [row.note] if row.note else []
+    sentences += [VARIANTS[row.variant]] if row.variant in VARIANTS else []
+    sentences += [GATED_NOTE] if row.gated else []
+    listed = "".join(f"<li>{escape(fact)}</li>" for fact in facts if fact)
+    told = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    return f'<ul class="facts">{listed}</ul>{told}'
+
+
+def load_words(progress: LoadProgress, title: str) -> str:
+    """Where a load stands, in one line."""
+    if progress.phase == "access":
+        return f"Asking for access to {title}…"
+    if progress.phase == "ready":
+        return f"{title} is ready."
+    verb = "Downloading" if progress.phase == "download" else "Loading"
+    if not progress.total_bytes:
+        return f"{verb} {title}…"
+    done, total = format_bytes(progress.done_bytes), format_bytes(progress.total_bytes)
+    done = done.removesuffix(total[total.rindex(" ") :])  # "7 of 8 MB", "900 KB of 8 MB"
+    return f"{verb} {title}… {done} of {total}"
+
+
+def load_fraction(progress: LoadProgress) -> float | None:
+    """How much of the phase at hand is done; None when nobody knows."""
+    if not progress.total_bytes:
+        return None
+    return min(1.0, progress.done_bytes / progress.total_bytes)
+
+
+def load_bar(progress: LoadProgress, title: str) -> str:
+    """A load as HTML: a line and a bar."""
+    words = escape(load_words(progress, title))
+    fraction = load_fraction(progress)
+    value = "" if fraction is None else f' value="{fraction:.3f}"'
+    bar = f'<progress{value} aria-label="{words}"></progress>'
+    return f'{_LOAD} role="status">{words}{bar}</div>'
+
+
+def problem(text: str) -> str:
+    """An error's sentence as HTML."""
+    return f'<p class="problem" role="alert">{escape(text)}</p>'
+
+
+def stats(generation: Generation) -> list[str]:
+    """What a reply cost, as short phrases."""
+    prompt = f"{generation.prompt_tokens:,} prompt"
+    if generation.cached_tokens:
+        prompt += f" ({generation.cached_tokens:,} cached)"
+    words = [f"{prompt} + {generation.completion_tokens:,} new tokens"]
+    if generation.ttft_seconds is not None:
+        words.append(f"first after {generation.ttft_seconds:.2f} s")
+    if generation.tokens_per_second is not None:
+        words.append(f"{generation.tokens_per_second:.3g} tokens/s")
+    return words
+
+
+def waiting() -> Footer:
+    """What stands in for a reply of which nothing is known yet."""
+    return Footer(title="Waiting for the model…", pending=True)
+
+
+def reply(generation: Generation) -> Turn:
+    """A reply so far, with what it cost and, at its end, why it ended."""
+    reason = generation.finish_reason
+    title = REASONS[reason] if reason else "Writing…" if generation.text else "Reading…"
+    made_by = f"{generation.model} · {generation.precision} · seed {generation.seed}"
+    return Turn(
+        role="assistant",
+        text=generation.text,
+        thinking=generation.thinking,
+        footer=Footer(
+            title=title,
+            log=" · ".join(stats(generation)),
+            # Gradio unfolds a note that is pending; what it hides comes with the end.
+            detail="\n\n".join((*generation.notes, made_by)) if reason else "",
+            pending=reason is None,
+        ),
+    )
+
+
+def was_cut(footer: Footer) -> bool:
+    """Whether the reply ended before the model meant it to, so that it can be continued."""
+    return footer.title in (REASONS["length"], REASONS["cancelled"])
+
+
+def context_meter(used: int, limit: int) -> str:
+    """How much of the context window the conversation takes, as HTML."""
+    return _meter(used, limit, f"{used:,} of {limit:,} tokens of context", used >= 0.9 * limit)
+
+
+def completion_footer(generation: Generation) -> str:
+    """The Prompt tab's footer, as HTML; without a reason while the completion grows."""
+    finished = generation.finish_reason
+    reason = _reason(finished) if finished else _NO_REASON
+    made_by = f"{generation.precision} · seed {generation.seed}"
+    words = (*stats(generation), made_by)
+    shown = "".join(f'<span class="stat">{escape(word)}</span>' for word in words)
+    told = "".join(f'<p class="reply-note">{escape(note)}</p>' for note in generation.notes)
+    return f'<div class="reply-footer"><p class="reply-line">{reason}{shown}</p>{told}</div>'
+
+
+def settled_footer(footer: str | None) -> str:
+    """A footer once nothing more comes: one that has no reason was stopped by the visitor."""
+    text = footer or ""
+    if _LOAD in text:
+        return '<p class="reply-line">Stopped before the first token.</p>'
+    return text.replace(_NO_REASON, _reason("cancelled"))
+
+
+_NO_REASON = '<span class="reason"></span>'
+_LOAD = '<div class="load"'
+
+
+def _reason(finished: FinishReason) -> str:
+    return f'<span class="reason reason-{finished}">{REASONS[finished]}</span>'
+
+
+def status_lines(status: Status, titles: dict[str, str]) -> str:
+    """The machine and what is in its memory, as HTML."""
+    total = format_bytes(status.memory_total_bytes)
+    free = f"{format_bytes(status.memory_free_bytes)} of {total} free"
+    rows = "".join(
+        f"<li><b>{escape(titles.get(row.repo_id, row.repo_id))}</b> "
+        f"{escape(row.precision)} · {format_bytes(row.nbytes)}</li>"
+        for row in status.loaded
+    )
+    loaded = (
+        f"<ul>{rows}</ul>" if rows else "<p>No model in memory. The first message loads one.</p>"
+    )
+    waiting = f" · {status.queue} running or waiting" if status.queue else ""
+    return (
+        f'<div class="status-card" role="status">{loaded}'
+        f'<p class="machine">{escape(status.device)} · {free}{waiting}</p></div>'
+    )
+
+
+def token_meter(count: int, limit: int, reserved: int) -> str:
+    """How much of the context window a prompt takes beside what is kept for the completion."""
+    room = max(0, limit - reserved)
+    words = f"{count:,} of {limit:,} tokens"
+    if count > room:
+        words += f"; only {room:,} fit beside the {reserved:,} kept for the completion"
+    return _meter(count, limit, words, count > room)
+
+
+def _meter(count: int, limit: int, words: str, tight: bool) -> str:
+    share = min(1.0, count / limit) if limit else 0.0
+    return (
+        f'<div class="context-meter{" nearly-full" if tight else ""}">'
+        f'<span class="meter-bar"><span style="width:{share:.1%}"></span></span>'
+        f'<span class="meter-text">{words}</span></div>'
+    )
+
+
+def precision_choices(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Precision names with what they mean."""
+    meanings = {
+        "auto": "auto · the best that fits",
+        "fp32": "fp32 · 4 bytes per weight",
+        "bf16": "bf16 · 2 bytes per weight",
+        "fp16": "fp16 · 2 bytes per weight",
+        "int8": "int8 · 1 byte per weight",
+        "int4": "int4 · half a byte per weight",
+    }
+    return [(meanings.get(name, name), name) for name in names]

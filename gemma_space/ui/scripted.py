@@ -1,0 +1,40 @@
+"""Components that the page's own scripts draw, and how the scripts reach the browser.
+
+Knows the order of the scripts. Does not know what they draw.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+SCRIPTS = ("shell", "store", "transfer", "conversations")  # a later one uses an earlier one
+
+
+def scripted(elem_id: str, js_on_load: str, **props: Any) -> gr.HTML:
+    """A place for a script to draw in; Gradio puts nothing there itself."""
+    return gr.HTML(
+        "",
+        html_template="<div></div>",
+        apply_default_css=False,
+        elem_id=elem_id,
+        js_on_load=js_on_load,
+        **props,
+    )
+
+
+def heard(js: str) -> gr.HTML:
+    """An unseen output: `js` runs whenever a handler sets it, with the value in `props.value`."""
+    return gr.HTML(
+        "",
+        html_template="<span></span>",
+        visible="hidden",
+        js_on_load=f"watch('value', () => {{ {js} }});",
+    )
+
+
+def head(folder: Path) -> str:
+    """The scripts, inline: no extra requests, and no server path in any address."""
+    parts = ["window.GemmaSpace = {};"]
+    parts += [(folder / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
+    return "\n".join(f"<script>\n{part}\n</script>" for part in parts)

@@ -1,0 +1,238 @@
+"""A conversation, as Gradio's chat component shows it and as the browser keeps it.
+
+Knows how a turn becomes messages of `gr.Chatbot` and back: the reply as Markdown, and below it,
+in a message with metadata, what it cost and why it ended. Text stays text: outside code an
+invisible word joiner keeps `<` from opening a tag and `![` from fetching an image, whoever wrote
+it.
+No Gradio, no playground.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gemma_space.errors import InvalidRequestError
+from gemma_space.types import Message
+
+Shown = dict[str, Any]
+THINKING = "Thinking"
+WORD_JOINER = "\u2060"
+_MARKUP = re.compile(r"<|!(?=\[)")
+_JOINED = re.compile(f"(<|!){WORD_JOINER}")
+_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footer:
+    """What stands below a reply: `title` why it ended, `log` what it cost, `detail` the rest.
+
+    `pending` while the reply is on its way.
+    """
+
+    title: str
+    log: str = ""
+    detail: str = ""
+    pending: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One message. A reply without a footer is unfinished: it can be continued."""
+
+    role: str
+    text: str
+    thinking: str = ""
+    footer: Footer | None = None
+
+
+# --- to the component and back ------------------------------------------------------------------
+
+
+def show(turns: Sequence[Turn]) -> list[Shown]:
+    """The messages of `gr.Chatbot` for these turns."""
+    return [message for turn in turns for message in _show_turn(turn)]
+
+
+def _show_turn(turn: Turn) -> list[Shown]:
+    shown: list[Shown] = []
+    if turn.thinking:
+        shown.append(_note(turn.role, THINKING, "", turn.thinking, False))
+    if turn.text or turn.footer is None:
+        shown.append({"role": turn.role, "content": _block(turn.text)})
+    if turn.footer is not None:
+        note = turn.footer
+        shown.append(_note(turn.role, note.title, note.log, note.detail, note.pending))
+    return shown
+
+
+def _note(role: str, title: str, log: str, detail: str, pending: bool) -> Shown:
+    status = "pending" if pending else "done"
+    metadata = {"title": escape(title), "log": log, "status": status}
+    return {"role": role, "content": _block(detail), "metadata": metadata}
+
+
+def _block(text: str) -> list[Shown]:
+    # A bare string would have its indentation cleaned by the component, and code with it.
+    return [{"type": "text", "text": escape(text)}]
+
+
+def read(value: object) -> list[Turn]:
+    """The turns that the component shows; whatever is not text is left out."""
+    turns: list[Turn] = []
+    thinking = ""
+    for message in value if isinstance(value, list) else []:
+        role, text = str(message.get("role")), unescape(_text_of(message.get("content")))
+        metadata = message.get("metadata") or {}
+        title = metadata.get("title")
+        if not title:
+            turns.append(Turn(role=role, text=text, thinking=thinking))
+            thinking = ""
+        elif title == THINKING:
+            thinking = text
+        else:
+            footer = Footer(
+                title=unescape(title),
+                log=metadata.get("log") or "",
+                detail=text,
+                pending=metadata.get("status") == "pending",
+            )
+            open_reply = turns and turns[-1].role == role and turns[-1].footer is None
+            last = turns.pop() if open_reply else Turn(role=role, text="", thinking=thinking)
+            turns.append(replace(last, footer=footer))
+            thinking = ""
+    return turns
+
+
+def _text_of(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else [content]
+    return "".join(
+        part if isinstance(part, str) else str(part.get("text") or "")
+        for part in parts
+        if isinstance(part, str | dict)
+    )
+
+
+def turn_index(value: Sequence[Shown], index: int) -> int:
+    """Which turn the component's message `index` belongs to."""
+    return max(0, len(read(list(value)[: index + 1])) - 1)
+
+
+def escape(text: str) -> str:
+    """Text that Markdown reads neither as HTML nor as an image; code is left as it is."""
+    parts = _CODE.split(text)
+    return "".join(
+        part if at % 2 else _MARKUP.sub(lambda found: found[0] + WORD_JOINER, part)
+        for at, part in enumerate(parts)
+    )
+
+
+def unescape(text: str) -> str:
+    """What `escape` was given."""
+    return _JOINED.sub(r"\1", text)
+
+
+# --- what a reply is asked for ------------------------------------------------------------------
+
+
+def messages(turns: Sequence[Turn]) -> tuple[Message, ...]:
+    """The conversation for the model: no thoughts, no footers."""
+    return tuple(
+        Message(role="user" if turn.role == "user" else "assistant", content=turn.text)
+        for turn in turns
+    )
+
+
+def is_unanswered(turns: Sequence[Turn]) -> bool:
+    """Whether something is still to be said: the last turn is a question, or a reply cut open."""
+    return bool(turns) and (turns[-1].role == "user" or turns[-1].footer is None)
+
+
+def split_open_reply(turns: Sequence[Turn]) -> tuple[list[Turn], str]:
+    """The turns to answer and the text that the answer already begins with."""
+    if turns and turns[-1].role != "user" and turns[-1].footer is None:
+        return list(turns[:-1]), turns[-1].text
+    return list(turns), ""
+
+
+def reopen(turns: Sequence[Turn]) -> list[Turn]:
+    """The last reply without its footer, so that it is continued."""
+    return [*turns[:-1], replace(turns[-1], footer=None)] if turns else []
+
+
+def settle(turns: Sequence[Turn], stopped: str) -> list[Turn]:
+    """No reply is on its way any more: one that still says so was stopped, or never began."""
+    if not turns or turns[-1].role == "user":
+        return list(turns)
+    last = turns[-1]
+    if not last.text:
+        return list(turns[:-1])
+    if last.footer is None:
+        return [*turns[:-1], replace(last, footer=Footer(title=stopped))]
+    if not last.footer.pending:
+        return list(turns)
+    return [*turns[:-1], replace(last, footer=replace(last.footer, title=stopped, pending=False))]
+
+
+# --- what the browser keeps ---------------------------------------------------------------------
+
+
+def to_stored(turns: Sequence[Turn]) -> list[dict[str, Any]]:
+    """The turns as plain JSON."""
+    stored: list[dict[str, Any]] = []
+    for turn in turns:
+        kept: dict[str, Any] = {"role": turn.role, "content": turn.text}
+        if turn.thinking:
+            kept["thinking"] = turn.thinking
+        if turn.footer is not None and not turn.footer.pending:
+            kept["footer"] = {
+                "title": turn.footer.title,
+                "log": turn.footer.log,
+                "detail": turn.footer.detail,
+            }
+        stored.append(kept)
+    return stored
+
+
+def from_stored(value: object) -> list[Turn]:
+    """The turns of a stored or imported conversation.
+
+    Raises:
+        InvalidRequestError: it is not what `to_stored` makes.
+    """
+    if not isinstance(value, list):
+        raise _unreadable()
+    return [_stored_turn(item) for item in value]
+
+
+def _stored_turn(item: object) -> Turn:
+    if not isinstance(item, Mapping) or item.get("role") not in ("user", "assistant"):
+        raise _unreadable()
+    footer = item.get("footer")
+    return Turn(
+        role=item["role"],
+        text=_text(item, "content"),
+        thinking=_text(item, "thinking"),
+        footer=Footer(
+            title=_text(footer, "title") or "Reply",
+            log=_text(footer, "log"),
+            detail=_text(footer, "detail"),
+        )
+        if isinstance(footer, Mapping)
+        else None,
+    )
+
+
+def _text(value: Mapping[Any, Any], name: str) -> str:
+    text = value.get(name, "")
+    if not isinstance(text, str):
+        raise _unreadable()
+    return text
+
+
+def _unreadable() -> InvalidRequestError:
+    return InvalidRequestError(
+        "This conversation cannot be read.", "Start a new one; the stored one is left as it is."
+    )

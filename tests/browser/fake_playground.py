@@ -1,0 +1,148 @@
+"""A playground with scripted replies: long, slow and exact where a real model is none of these.
+
+Has the methods that the page calls, and keeps a log of what became of each stream.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gemma_space.catalog import ALL_PRECISIONS, Checkpoint
+from gemma_space.controls import default_params
+from gemma_space.errors import GenerationError
+from gemma_space.types import (
+    ChatRequest,
+    CompletionRequest,
+    Generation,
+    LoadedRow,
+    LoadProgress,
+    SamplingParams,
+    Status,
+    Tokenization,
+    TokenPiece,
+)
+
+MEGABYTE = 1 << 20
+
+
+def checkpoint(repo_id: str, title: str, **fields: object) -> Checkpoint:
+    """A row with the usual values."""
+    usual = {
+        "family": "gemma3", "parameters": 3_580_000, "unquantized_parameters": 0,
+        "context_length": 2048, "variant": "instruct", "license": "gemma", "gated": False,
+        "sampling": {"temperature": 1.0}, "stop_ids": (1,), "precisions": ALL_PRECISIONS,
+    }  # fmt: skip
+    return Checkpoint(repo_id=repo_id, title=title, **(usual | fields))  # type: ignore[arg-type]
+
+
+ROWS = (
+    checkpoint("fake/chat", "Scripted Chat", note="It repeats what its script says."),
+    checkpoint("fake/base", "Scripted Base", variant="base", gated=True, context_length=8192),
+)
+
+
+@dataclass
+class FakePlayground:
+    """Replies with `words`, one every `seconds`; "Fail" as a message raises.
+
+    Attributes:
+        events: "started", "finished" or "closed" for each stream, in order.
+        requests, completions: what was asked for.
+        spoken_at: when each word was said, in seconds since the epoch.
+    """
+
+    words: tuple[str, ...] = ("A ", "short ", "reply.")
+    seconds: float = 0.0
+    load_steps: int = 0
+    notes: tuple[str, ...] = ()
+    finish_reason: str = "stop"
+    default_model: str = "fake/chat"
+    events: list[str] = field(default_factory=list)
+    requests: list[ChatRequest] = field(default_factory=list)
+    completions: list[CompletionRequest] = field(default_factory=list)
+    spoken_at: list[float] = field(default_factory=list)
+
+    def reset(self) -> None:
+        """Back to the usual script, with an empty log."""
+        usual = FakePlayground()
+        for name in ("words", "seconds", "load_steps", "notes", "finish_reason", "events"):
+            setattr(self, name, getattr(usual, name))
+        self.requests, self.completions, self.spoken_at = [], [], []
+
+    def choices(self) -> tuple[Checkpoint, ...]:
+        return ROWS
+
+    def default_params(self, model: str) -> SamplingParams:
+        return default_params({"temperature": 1.0 if model == "fake/chat" else 0.0}, 512)
+
+    def max_new_tokens(self, model: str) -> int:
+        return 1024
+
+    def status(self) -> Status:
+        loaded = LoadedRow(
+            repo_id="fake/chat", precision="bf16", revision="main", nbytes=8 * MEGABYTE,
+            leases=0, idle_seconds=1.0,
+        )  # fmt: skip
+        return Status(
+            device="CPU", memory_total_bytes=16 << 30, memory_free_bytes=9 << 30,
+            budget_bytes=8 << 30, loaded=(loaded,), queue=0,
+        )  # fmt: skip
+
+    def load(self, model: str, precision: str, token: str | None = None) -> Iterator[LoadProgress]:
+        yield from self._load_steps()
+        yield LoadProgress(phase="ready")
+
+    def unload(self, model: str, precision: str = "auto") -> Status:
+        return self.status()
+
+    def chat(
+        self, request: ChatRequest, token: str | None = None
+    ) -> Iterator[LoadProgress | Generation]:
+        self.requests.append(request)
+        yield from self._load_steps()
+        if request.messages[-1].content == "Fail":
+            raise self._failure()
+        yield from self._generate(request.reply_prefix)
+
+    def complete(
+        self, request: CompletionRequest, token: str | None = None
+    ) -> Iterator[LoadProgress | Generation]:
+        self.completions.append(request)
+        yield from self._load_steps()
+        if request.prompt == "Fail":
+            raise self._failure()
+        yield from self._generate("")
+
+    def tokenize(self, text: str, model: str, parse_special: bool = True) -> Tokenization:
+        return Tokenization(tokens=tuple(TokenPiece(id=3, text=word) for word in text.split()))
+
+    def _failure(self) -> GenerationError:
+        return GenerationError("The model <b>stumbled</b>.", "Try again.")
+
+    def _load_steps(self) -> Iterator[LoadProgress]:
+        for step in range(self.load_steps):
+            done = 8 * MEGABYTE * step // self.load_steps
+            yield LoadProgress(phase="load", done_bytes=done, total_bytes=8 * MEGABYTE)
+            time.sleep(0.1)
+
+    def _generate(self, text: str) -> Iterator[Generation]:
+        self.events.append("started")
+        try:
+            for count, word in enumerate(self.words, start=1):
+                text += word
+                self.spoken_at.append(time.time())
+                done = count == len(self.words)
+                yield self._generation(text, count, self.finish_reason if done else None)
+                time.sleep(self.seconds)
+            self.events.append("finished")
+        except GeneratorExit:
+            self.events.append("closed")
+            raise
+
+    def _generation(self, text: str, count: int, reason: str | None) -> Generation:
+        return Generation(
+            text=text, finish_reason=reason,  # type: ignore[arg-type]
+            prompt_tokens=15, completion_tokens=count, cached_tokens=0, dropped_messages=0,
+            seed=7, ttft_seconds=0.07, tokens_per_second=41.3, model="fake/chat",
+            revision="main", precision="bf16", notes=self.notes,
+        )  # fmt: skip

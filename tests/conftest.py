@@ -1,0 +1,53 @@
+"""What every test stands on: no network, no settings from outside, one copy of each tiny model."""
+
+import os
+import shutil
+import tempfile
+
+import pytest
+
+for _name in list(os.environ):
+    if _name.startswith("GEMMA_SPACE_") or _name in ("HF_TOKEN", "SPACE_ID"):
+        del os.environ[_name]
+_HOME = tempfile.mkdtemp(prefix="gemma-space-tests-")
+os.environ.update(
+    HF_HOME=_HOME,
+    HF_ENDPOINT="http://127.0.0.1:9",  # nothing listens there: a test that asks the Hub fails
+    GRADIO_TEMP_DIR=_HOME,
+    HYPOTHESIS_STORAGE_DIRECTORY=_HOME,
+)
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # figures and exact texts are the CPU's
+
+from gemma_space.settings import Settings, set_library_defaults  # noqa: E402
+
+set_library_defaults()
+
+import hypothesis  # noqa: E402
+import torch  # noqa: E402
+
+from gemma_space.access import Access  # noqa: E402
+from gemma_space.model_source import served_checkpoints  # noqa: E402
+from gemma_space.playground import Playground  # noqa: E402
+from tests import tiny_checkpoints as tiny  # noqa: E402
+from tests.tiny_checkpoints import Checkpoints, no_hub  # noqa: E402
+
+torch.set_num_threads(1)  # tiny matrices: a second thread only waits for the first
+hypothesis.settings.register_profile("here", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("here")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
+    return Checkpoints(tmp_path_factory.mktemp("checkpoints"))
+
+
+@pytest.fixture(scope="session")
+def playground(checkpoints: Checkpoints) -> Playground:
+    """Every tiny checkpoint and the demo, served as local folders."""
+    folders = [str(checkpoints.folder(t)) for t in (*tiny.CHATTING, tiny.GEMMA_3_BASE)]
+    folders += [str(checkpoints.poisoned()), str(checkpoints.demo())]
+    return Playground(served_checkpoints(folders), Access(probe=no_hub), Settings())

@@ -1,0 +1,158 @@
+"""From a blocking generator to a paced asynchronous one: nothing that matters is lost."""
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+
+import pytest
+
+from gemma_space.pacing import paced
+
+PATIENCE = 10
+
+
+def collect(source: Callable[[], Iterator[int]], seconds: float) -> tuple[list[int], list[float]]:
+    async def run() -> tuple[list[int], list[float]]:
+        items: list[int] = []
+        times: list[float] = []
+        async for item in paced(source, seconds):
+            items.append(item)
+            times.append(time.monotonic())
+        return items, times
+
+    return asyncio.run(run())
+
+
+def test_the_newest_wins_the_first_comes_at_once_the_last_always() -> None:
+    def source() -> Iterator[int]:
+        for number in range(400):
+            time.sleep(0.001)
+            yield number
+
+    started = time.monotonic()
+    items, times = collect(source, 0.1)
+    assert items[-1] == 399
+    assert items == sorted(set(items))
+    assert 2 <= len(items) < 40
+    assert times[0] - started < 0.1
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert min(gaps[:-1], default=1.0) >= 0.095
+
+
+def test_a_slow_reader_builds_up_no_backlog() -> None:
+    async def run() -> list[int]:
+        items: list[int] = []
+        async for item in paced(lambda: iter(range(1000)), 0.0):
+            items.append(item)
+            await asyncio.sleep(0.02)
+        return items
+
+    items = asyncio.run(run())
+    assert items[-1] == 999
+    assert len(items) <= 3
+
+
+def test_an_empty_source_ends() -> None:
+    assert collect(lambda: iter(()), 0.01) == ([], [])
+
+
+def test_an_error_comes_after_the_last_item_before_it() -> None:
+    def source() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise ValueError("boom")
+
+    seen: list[int] = []
+
+    async def run() -> None:
+        async for item in paced(source, 0.01):
+            seen.append(item)
+
+    with pytest.raises(ValueError, match="boom"):
+        asyncio.run(run())
+    assert seen[-1] == 2
+
+
+def test_a_source_that_cannot_start_says_so() -> None:
+    def source() -> Iterator[int]:
+        raise LookupError("nothing there")
+
+    with pytest.raises(LookupError):
+        collect(source, 0.01)
+
+
+class Watched:
+    """A generator that remembers in which thread it ran and was closed."""
+
+    def __init__(self, step: float = 0.01) -> None:
+        self.step = step
+        self.ran_in: set[int] = set()
+        self.closed_in: int | None = None
+        self.closed = threading.Event()
+
+    def __call__(self) -> Iterator[int]:
+        try:
+            for number in range(100_000):
+                self.ran_in.add(threading.get_ident())
+                time.sleep(self.step)
+                yield number
+        finally:
+            self.closed_in = threading.get_ident()
+            self.closed.set()
+
+
+def test_closing_closes_the_source_in_its_own_thread_without_waiting() -> None:
+    watched = Watched(step=0.2)
+
+    async def run() -> float:
+        async with aclosing(paced(watched, 0.01)) as updates:
+            await anext(updates)
+            started = time.monotonic()
+        return time.monotonic() - started
+
+    assert asyncio.run(run()) < 0.1
+    assert watched.closed.wait(PATIENCE)
+    assert watched.closed_in in watched.ran_in
+    assert watched.closed_in != threading.get_ident()
+
+
+def test_cancelling_the_task_closes_the_source() -> None:
+    watched = Watched()
+
+    async def read(updates: AsyncGenerator[int, None]) -> None:
+        async for _ in updates:
+            pass
+
+    async def run() -> None:
+        updates = paced(watched, 0.01)
+        task = asyncio.create_task(read(updates))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+    assert watched.closed.wait(PATIENCE)
+    assert watched.closed_in != threading.get_ident()
+
+
+def test_the_loop_stays_free_while_the_source_blocks() -> None:
+    release = threading.Event()
+
+    def source() -> Iterator[int]:
+        release.wait(PATIENCE)
+        yield 1
+
+    async def run() -> list[int]:
+        updates = paced(source, 0.01)
+        waiting = asyncio.ensure_future(anext(updates))
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+        assert not waiting.done()
+        release.set()
+        return [await waiting, *[item async for item in updates]]
+
+    assert asyncio.run(run()) == [1]

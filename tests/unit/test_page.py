@@ -1,0 +1,100 @@
+"""How the page is wired and launched, without a browser."""
+
+import re
+from dataclasses import fields
+from typing import Any, cast
+
+import gradio as gr
+import pytest
+
+from gemma_space.app import ASSETS
+from gemma_space.controls import CONTROLS
+from gemma_space.errors import InvalidControlError, InvalidRequestError
+from gemma_space.playground import Playground
+from gemma_space.settings import Settings
+from gemma_space.types import Controls
+from gemma_space.ui import page, scripted
+from gemma_space.ui.controls import SamplingControls, read_seed
+from gemma_space.ui.events import listen
+from tests.browser.fake_playground import FakePlayground
+
+
+@pytest.fixture(scope="module")
+def demo() -> gr.Blocks:
+    with gr.Blocks() as demo:
+        page.build(cast(Playground, FakePlayground()), Settings())
+    return demo
+
+
+def test_every_event_of_the_page_is_private(demo: gr.Blocks) -> None:
+    assert len(demo.fns) > 15
+    assert {fn.api_visibility for fn in demo.fns.values()} == {"private"}
+
+
+def test_no_session_state(demo: gr.Blocks) -> None:
+    """Each page with State holds a connection open; a browser has six per server."""
+    assert [block for block in demo.blocks.values() if isinstance(block, gr.State)] == []
+
+
+def test_scripts_are_inline_and_name_no_path() -> None:
+    head = page.launch_options(ASSETS)["head"]
+    assert head.count("<script>") == len(scripted.SCRIPTS) + 1
+    assert str(ASSETS) not in head
+    assert not re.search(r"<script[^>]+src=|https?://(?!www\.w3\.org)[a-z]", head)
+    assert {f"{name}.js" for name in scripted.SCRIPTS} == {
+        file.name for file in (ASSETS / "js").glob("*.js")
+    }
+
+
+def test_nothing_in_the_stylesheet_is_fetched() -> None:
+    assert "url(" not in (ASSETS / "style.css").read_text(encoding="utf-8")
+
+
+def widgets() -> tuple[SamplingControls, dict[Any, Any]]:
+    fake = FakePlayground()
+    with gr.Blocks():
+        controls = SamplingControls.build(fake.default_params("fake/chat"), 1024)
+    shown = controls.show(fake.default_params("fake/chat"), 1024)
+    values = {w: u["value"] if isinstance(u, dict) else u for w, u in shown.items()}
+    return controls, values
+
+
+def test_reading_the_widgets_sets_every_control() -> None:
+    controls, values = widgets()
+    values |= {controls.seed: " 7 ", controls.stop: "END\n\nSTOP\n", controls.ignore_eos: True}
+    read = controls.read(values)
+    assert all(getattr(read, field.name) is not None for field in fields(Controls))
+    assert (read.seed, read.stop, read.ignore_eos) == (7, ("END", "STOP"), True)
+    assert set(controls.sliders) == {control.name for control in CONTROLS}
+    assert controls.inputs() == set(values)
+
+
+def test_the_length_slider_ends_at_the_models_limit() -> None:
+    controls, _ = widgets()
+    assert controls.sliders["max_new_tokens"].maximum == 1024
+
+
+@pytest.mark.parametrize(("text", "seed"), [("", None), (None, None), ("  ", None), (" 12 ", 12)])
+def test_seeds(text: str | None, seed: int | None) -> None:
+    assert read_seed(text) == seed
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "x", "²"])
+def test_bad_seeds(text: str) -> None:
+    with pytest.raises(InvalidControlError, match="seed"):
+        read_seed(text)
+
+
+def fail(*_: object) -> dict[Any, Any]:
+    raise InvalidRequestError("<b> is wrong.", "Leave it out.")
+
+
+def test_an_error_becomes_a_toast_or_the_words_for_the_page() -> None:
+    with gr.Blocks() as demo:
+        box, button = gr.Textbox(), gr.Button()
+        listen([button.click], fail, {box}, [box])
+        listen([button.click], fail, {box}, [box], on_error=lambda text, values: {box: text})
+    toast, shown = (cast(Any, fn.fn) for fn in demo.fns.values())
+    with pytest.raises(gr.Error, match="&lt;b&gt; is wrong"):
+        toast({box: "x"})
+    assert shown({box: "x"}) == {box: "<b> is wrong. Leave it out."}

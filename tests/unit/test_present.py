@@ -1,0 +1,146 @@
+"""How values read on the page."""
+
+import re
+
+import pytest
+
+from gemma_space.local_checkpoint import DEMO_REPO_ID
+from gemma_space.types import Generation, LoadedRow, LoadProgress, Status
+from gemma_space.ui import present
+from tests.browser.fake_playground import checkpoint
+
+MEGABYTE = 1 << 20
+ROW = checkpoint("google/gemma-x", "Gemma X", gated=True, context_length=8192)
+
+
+def generation(**fields: object) -> Generation:
+    usual = {
+        "text": "Hi", "prompt_tokens": 1200, "completion_tokens": 7, "cached_tokens": 0,
+        "dropped_messages": 0, "seed": 3, "ttft_seconds": 0.123, "tokens_per_second": 41.26,
+        "model": "google/gemma-x", "revision": "main", "precision": "bf16",
+    }  # fmt: skip
+    return Generation(**(usual | fields))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(512, "512"), (3_580_000, "3.58 M"), (268_098_176, "268 M"), (2_614_341_888, "2.61 B")],
+)
+def test_counts(count: int, words: str) -> None:
+    assert present.format_count(count) == words
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "words"),
+    [(0, "0 bytes"), (2048, "2.0 KB"), (7 * MEGABYTE, "7.0 MB"), (24 << 30, "24 GB")],
+)
+def test_bytes(nbytes: int, words: str) -> None:
+    assert present.format_bytes(nbytes) == words
+
+
+@pytest.mark.parametrize(
+    ("progress", "words", "fraction"),
+    [
+        (LoadProgress(phase="access"), "Asking for access to Gemma X…", None),
+        (LoadProgress(phase="download"), "Downloading Gemma X…", None),
+        (
+            LoadProgress(phase="load", done_bytes=7 * MEGABYTE, total_bytes=14 * MEGABYTE),
+            "Loading Gemma X… 7.0 of 14 MB",
+            0.5,
+        ),
+        (
+            LoadProgress(phase="load", done_bytes=512 << 10, total_bytes=8 * MEGABYTE),
+            "Loading Gemma X… 512 KB of 8.0 MB",
+            0.0625,
+        ),
+        (LoadProgress(phase="ready"), "Gemma X is ready.", None),
+    ],
+)
+def test_a_load_in_words(progress: LoadProgress, words: str, fraction: float | None) -> None:
+    assert present.load_words(progress, "Gemma X") == words
+    assert present.load_fraction(progress) == fraction
+    assert words in present.load_bar(progress, "Gemma X")
+
+
+def test_more_bytes_than_announced_is_a_full_bar() -> None:
+    assert present.load_fraction(LoadProgress(phase="load", done_bytes=9, total_bytes=8)) == 1.0
+
+
+def test_marks_in_the_model_list() -> None:
+    assert present.choice_label(ROW) == "Gemma X · gated"
+    assert present.choice_label(checkpoint("a/b", "Gemma 3 1B Base", variant="base")) == (
+        "Gemma 3 1B Base"
+    )
+    assert present.choice_label(checkpoint("a/b", "Odd", variant="base")) == "Odd · base"
+    assert present.choice_label(checkpoint(DEMO_REPO_ID, "Demo")) == "Demo · demo"
+
+
+def test_the_note_says_what_gated_and_base_mean() -> None:
+    note = present.model_note(checkpoint("a/b", "T", variant="base", gated=True, note="<i>x</i>"))
+    for words in ("3.58 M parameters", "2K tokens", "Gemma Terms of Use", "not trained to chat",
+                  "accept its terms", "&lt;i&gt;x&lt;/i&gt;"):  # fmt: skip
+        assert words in note
+
+
+def test_stats_of_a_reply() -> None:
+    assert present.stats(generation()) == [
+        "1,200 prompt + 7 new tokens", "first after 0.12 s", "41.3 tokens/s",
+    ]  # fmt: skip
+    early = generation(ttft_seconds=None, tokens_per_second=None, cached_tokens=1000)
+    assert present.stats(early) == ["1,200 prompt (1,000 cached) + 7 new tokens"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("stop", "Ended its turn"), ("length", "Reached the token limit"),
+        ("stop_string", "Met a stop string"), ("cancelled", "Stopped by you"),
+    ],
+)  # fmt: skip
+def test_why_it_stopped(reason: str, words: str) -> None:
+    fields = present.reply_fields(generation(finish_reason=reason, notes=("N.",)), ROW)
+    assert fields["done"]
+    assert fields["reply"]["reason"] == words
+    assert fields["reply"]["notes"] == ["N."]
+    assert (fields["reply"]["used_tokens"], fields["reply"]["context_length"]) == (1207, 8192)
+    assert words in present.completion_footer(generation(finish_reason=reason))
+
+
+def test_a_reply_on_its_way_has_no_reason() -> None:
+    fields = present.reply_fields(generation(), ROW)
+    assert (fields["done"], fields["reply"]["reason"]) == (False, "")
+
+
+def test_a_settled_footer_names_a_reason() -> None:
+    live = present.completion_footer(generation())
+    assert "Stopped by you" not in live
+    assert "Stopped by you" in present.settled_footer(live)
+    finished = present.completion_footer(generation(finish_reason="stop"))
+    assert present.settled_footer(finished) == finished
+    loading = present.load_bar(LoadProgress(phase="load"), "X")
+    assert "Stopped before the first token." in present.settled_footer(loading)
+    assert present.settled_footer(None) == ""
+    assert present.settled_footer(present.problem("Bad.")) == present.problem("Bad.")
+
+
+def test_status_names_machine_and_models() -> None:
+    row = LoadedRow(repo_id="a<b", precision="bf16", revision="main", nbytes=8 * MEGABYTE,
+                    leases=0, idle_seconds=0.0)  # fmt: skip
+    status = Status(device="CPU", memory_total_bytes=24 << 30, memory_free_bytes=9 << 30,
+                    budget_bytes=1, loaded=(row,), queue=2)  # fmt: skip
+    words = re.sub("<[^>]+>", "", present.status_lines(status, {}))
+    assert words == "a&lt;b bf16 · 8.0 MBCPU · 9.0 GB of 24 GB free · 2 running or waiting"
+    assert "<b>Title</b>" in present.status_lines(status, {"a<b": "Title"})
+
+
+def test_the_token_meter_warns_when_the_completion_has_no_room() -> None:
+    assert "nearly-full" not in present.token_meter(1536, 2048, 512)
+    tight = present.token_meter(1537, 2048, 512)
+    assert "nearly-full" in tight
+    assert "only 1,536 fit beside the 512 kept" in tight
+
+
+def test_text_from_outside_is_escaped() -> None:
+    assert "<b>" not in present.problem("<b>")
+    assert "<b>" not in present.load_bar(LoadProgress(phase="load"), "<b>")
+    assert "<x>" not in present.completion_footer(generation(notes=("<x>",)))

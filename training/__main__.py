@@ -1,0 +1,96 @@
+"""`python -m training`: corpus to tokenizer to weights to model card."""
+
+import argparse
+import json
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import torch
+
+from training.card import write_card
+from training.checkpoint import FOLDER, load, make_model, save
+from training.dialogues import Conversations
+from training.evaluation import HELD_OUT, Score, score_conversations, score_paraphrases
+from training.fit import Outcome, Plan, fit, total
+from training.grammar import normalise
+from training.rows import ANSWERS, QUESTIONS, Mixture, Rows, make_batches
+from training.topics import load_corpus
+from training.vocabulary import learn_tokenizer
+from training.word_vectors import warm_start
+
+SEED = 20
+FIRST = Plan(tokens=1_700_000, peak_rate=2.5e-3, warmup=0.08, decay=0.0)
+SECOND = Plan(tokens=3_000_000, peak_rate=1.8e-3, warmup=0.01, decay=0.7)
+
+
+def held_out_wordings() -> frozenset[str]:
+    """Questions kept for the evaluation; none of them may be trained on."""
+    if not HELD_OUT.exists():
+        return frozenset()
+    rows = json.loads(HELD_OUT.read_text("utf-8"))["paraphrases"]
+    return frozenset(normalise(row["prompt"]) for row in rows)
+
+
+def _train(plans: list[tuple[Mixture, Plan]], folder: Path) -> Outcome:
+    torch.manual_seed(SEED)
+    rng = Random(SEED)
+    corpus = load_corpus()
+    conversations = Conversations(corpus, rng, held_out_wordings())
+    questions = [turns[0][0] for turns in islice(iter(conversations.single, None), 30_000)]
+    tokenizer = learn_tokenizer([*corpus.texts() * 20, *questions])
+    rows = Rows(tokenizer, rng)
+    model = make_model(len(tokenizer))
+    accuracy = warm_start(model, tokenizer, conversations, steps=700)
+    print(f"word vectors: {accuracy:.1%} of the questions to the right topic", flush=True)
+    outcomes = []
+    for mixture, plan in plans:
+        batches = make_batches(mixture.rows(conversations, rows, rng))
+        outcomes.append(fit(model, batches, plan, lambda: save(model, tokenizer, folder)))
+    save(model, tokenizer, folder)
+    return total(outcomes)
+
+
+def _resume(folder: Path, out: Path) -> Outcome:
+    rng = Random(SEED + 1)
+    conversations = Conversations(load_corpus(), rng, held_out_wordings())
+    model, tokenizer = load(folder)
+    batches = make_batches(QUESTIONS.rows(conversations, Rows(tokenizer, rng), rng))
+    outcome = fit(model, batches, SECOND, lambda: save(model, tokenizer, out))
+    save(model, tokenizer, out)
+    return outcome
+
+
+def _evaluate(folder: Path) -> tuple[Score, Score]:
+    model, tokenizer = load(folder)
+    scores = score_paraphrases(model, tokenizer), score_conversations(model, tokenizer)
+    for score, title in zip(scores, ["paraphrases", "conversations"], strict=True):
+        print(f"{title}: {score.right}/{score.total} on topic, {score.ended} ended")
+        for prompt, reply in score.misses:
+            print(f"  missed: {prompt!r} -> {reply[:100]!r}")
+    return scores
+
+
+def main() -> None:
+    """Train, evaluate and describe the checkpoint."""
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("--resume", type=Path, help="do only the second stage, from this folder")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="checkpoint folder")
+    parser.add_argument("--evaluate", action="store_true", help="only score what is there")
+    parser.add_argument("--threads", type=int, default=1, help="more only help on idle cores")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.evaluate:
+        _evaluate(options.out)
+        return
+    if options.resume:
+        outcome = _resume(options.resume, options.out)
+    else:
+        outcome = _train([(ANSWERS, FIRST), (QUESTIONS, SECOND)], options.out)
+    print(outcome)
+    model, _ = load(options.out)
+    write_card(options.out, model, outcome, *_evaluate(options.out))
+
+
+if __name__ == "__main__":
+    main()
