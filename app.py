@@ -1,13 +1,25 @@
 """Gemma Space's entry point: `python app.py`, and what a Hugging Face Space runs."""
 
+import sys
+
 from gemma_space.settings import Settings, set_library_defaults
 
 set_library_defaults()  # before anything imports gradio or transformers
 
 from gemma_space.app import build_app, serve  # noqa: E402
+from gemma_space.errors import GemmaSpaceError  # noqa: E402
 from gemma_space.playground import Playground  # noqa: E402
 
-if __name__ == "__main__":
-    settings = Settings.from_env()
-    playground = Playground.from_settings(settings)
+
+def main() -> None:
+    """Serve what the environment asks for, or say in one sentence why not."""
+    try:
+        settings = Settings.from_env()
+        playground = Playground.from_settings(settings)
+    except GemmaSpaceError as error:
+        sys.exit(str(error))
     serve(build_app(playground, settings), playground)
+
+
+if __name__ == "__main__":
+    main()

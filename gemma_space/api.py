@@ -5,7 +5,6 @@ documentation of its endpoint. A caller's Hugging Face token travels by Gradio's
 (`Client(url, oauth_token="hf_...")`) and is never an ordinary parameter.
 """
 
-import dataclasses
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar
 
@@ -17,18 +16,16 @@ from gemma_space.alerts import errors_shown
 from gemma_space.errors import InvalidRequestError
 from gemma_space.pacing import paced
 from gemma_space.playground import Playground
+from gemma_space.public_json import as_json, generation_json
 from gemma_space.types import (
     ChatRequest,
     CompletionRequest,
     Controls,
     Generation,
     Message,
-    Status,
 )
 
 UPDATE_SECONDS = 0.05
-# Fields of a Generation that an update does not carry over the wire.
-PAGE_ONLY = {"notes", "tokens"}
 T = TypeVar("T")
 
 
@@ -48,7 +45,7 @@ def _register_models(playground: Playground) -> None:
     def status() -> dict[str, Any]:
         """The device, its memory, the models loaded and the requests running or waiting."""
         with errors_shown():
-            return status_json(playground.status())
+            return as_json(playground.status())
 
     async def load(
         model: str = playground.default_model,
@@ -74,7 +71,7 @@ def _register_models(playground: Playground) -> None:
             precision: the one to unload; auto means all.
         """
         with errors_shown():
-            return status_json(playground.unload(model, precision))
+            return as_json(playground.unload(model, precision))
 
     add_endpoint(models, api_name="models", concurrency_limit=None)
     add_endpoint(status, api_name="status", concurrency_limit=None)
@@ -246,39 +243,6 @@ async def _stream(source: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
     with errors_shown():
         async for item in paced(source, UPDATE_SECONDS):
             yield item
-
-
-def as_json(value: Any) -> dict[str, Any]:
-    """A frozen value as plain JSON: dataclasses to objects, tuples to lists."""
-    return dataclasses.asdict(value, dict_factory=lambda pairs: {k: _plain(v) for k, v in pairs})
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(v) for v in value] if isinstance(value, tuple) else value
-
-
-def status_json(status: Status) -> dict[str, Any]:
-    return as_json(status)
-
-
-def generation_json(update: Generation, with_tokens: bool = False) -> dict[str, Any]:
-    """A reply so far, as the public shape has it; `tokens` only where scores were asked for."""
-    wire = {
-        field.name: getattr(update, field.name)
-        for field in dataclasses.fields(update)
-        if field.name not in PAGE_ONLY
-    }
-    if with_tokens:
-        wire["tokens"] = [
-            {
-                "id": t.id,
-                "text": t.text,
-                "logprob": t.logprob,
-                "top": [{"id": a.id, "text": a.text, "logprob": a.logprob} for a in t.top],
-            }
-            for t in update.tokens
-        ]
-    return wire
 
 
 def _token(oauth_token: gr.OAuthToken | None) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from gemma_space.errors import ContextLengthError, InvalidRequestError
-from gemma_space.types import Message
+from gemma_space.types import Message, Variant
 
 FOLDED = "This model takes no system prompt, so it was put in front of the first message."
 MENDED = "Messages of the same role in a row were joined, empty ones left out."
@@ -63,10 +63,7 @@ def render(
         ContextLengthError: the last message alone does not fit, with both counts.
     """
     if not getattr(tokenizer, "chat_template", None):
-        raise InvalidRequestError(
-            "This is a base model: it continues text and has no chat format.",
-            "Use the Prompt tab, or choose an instruct model for chat.",
-        )
+        require_chat_format("base")
     turns, system, mended = mend(messages, system_prompt)
     prefix_ids = _encode_text(tokenizer, reply_prefix) if reply_prefix else []
     fold = bool(system) and not takes_system(tokenizer)
@@ -86,6 +83,19 @@ def render(
         notes=tuple(notes),
         prefix_tokens=len(prefix_ids),
     )
+
+
+def require_chat_format(variant: Variant) -> None:
+    """Refuse a chat with a base model.
+
+    Raises:
+        InvalidRequestError: the checkpoint was not trained to chat.
+    """
+    if variant == "base":
+        raise InvalidRequestError(
+            "This is a base model: it continues text and has no chat format.",
+            "Use the Prompt tab, or choose an instruct model for chat.",
+        )
 
 
 def mend(messages: Sequence[Message], system_prompt: str = "") -> tuple[list[Message], str, bool]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from gemma_space import chat, controls, memory, precision, tokens
+from gemma_space import chat, controls, limits, memory, precision, tokens
 from gemma_space.access import Access
 from gemma_space.catalog import Checkpoint
 from gemma_space.errors import ContextLengthError, InvalidRequestError, ModelNotFoundError
@@ -34,8 +34,6 @@ from gemma_space.types import (
 )
 
 log = logging.getLogger(__name__)
-MAX_CHARACTERS = 2_000_000  # of one request; more is refused before it costs anything
-MAX_LOGPROBS = 20
 
 
 class Playground:
@@ -176,7 +174,10 @@ class Playground:
         """
         row = self._find(request.model)
         params = self._params(row, request.controls)
-        _check_size(request.system_prompt, request.reply_prefix, *_contents(request.messages))
+        limits.check_size(
+            request.system_prompt, request.reply_prefix, *limits.contents(request.messages)
+        )
+        chat.require_chat_format(row.variant)
         chat.mend(request.messages)  # an empty message is refused before anything is loaded
         with self._lease(row, request.precision, token) as (lease, notes):
             yield from lease.wait()
@@ -211,8 +212,8 @@ class Playground:
         """
         row = self._find(request.model)
         params = self._params(row, request.controls)
-        _check_size(request.prompt)
-        top = _check_logprobs(request.logprobs)
+        limits.check_size(request.prompt)
+        top = limits.check_logprobs(request.logprobs)
         if not request.prompt and not request.add_bos:
             raise InvalidRequestError("The prompt is empty.", "Write something to continue.")
         with self._lease(row, request.precision, token) as (lease, notes):
@@ -243,7 +244,7 @@ class Playground:
     ) -> Tokenization:
         """A text as the model's tokens, nothing added."""
         row = self._find(model)
-        _check_size(text)
+        limits.check_size(text)
         return tokens.tokenize(
             self._source.tokenizer(row, token), text, parse_special=parse_special
         )
@@ -257,7 +258,7 @@ class Playground:
     ) -> RenderedChat:
         """Exactly what `chat` with default controls would give the model."""
         row = self._find(model)
-        _check_size(system_prompt, *_contents(messages))
+        limits.check_size(system_prompt, *limits.contents(messages))
         tokenizer = self._source.tokenizer(row, token)
         prompt = chat.render(
             tokenizer,
@@ -296,25 +297,3 @@ class Playground:
     def _params(self, row: Checkpoint, wanted: Controls) -> SamplingParams:
         limit = self.max_new_tokens(row.repo_id)
         return controls.resolve(wanted, self.default_params(row.repo_id), limit)
-
-
-def _contents(messages: Sequence[Message]) -> list[str]:
-    return [message.content for message in messages]
-
-
-def _check_size(*texts: str) -> None:
-    count = sum(len(text) for text in texts)
-    if count > MAX_CHARACTERS:
-        raise InvalidRequestError(
-            f"The request has {count:,} characters; at most {MAX_CHARACTERS:,} are read.",
-            "Send a shorter text.",
-        )
-
-
-def _check_logprobs(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_LOGPROBS:
-        raise InvalidRequestError(
-            f"logprobs must be a whole number from 0 to {MAX_LOGPROBS}, not {str(value)[:20]}.",
-            f"Choose a whole number from 0 to {MAX_LOGPROBS}.",
-        )
-    return value

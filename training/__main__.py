@@ -14,14 +14,15 @@ from training.dialogues import Conversations
 from training.evaluation import HELD_OUT, Score, score_conversations, score_paraphrases
 from training.fit import Outcome, Plan, fit, total
 from training.grammar import normalise
-from training.rows import ANSWERS, QUESTIONS, Mixture, Rows, make_batches
+from training.rows import ANSWERS, QUESTIONS, TALKS, Mixture, Rows, make_batches
 from training.topics import load_corpus
 from training.vocabulary import learn_tokenizer
 from training.word_vectors import warm_start
 
 SEED = 20
 FIRST = Plan(tokens=1_700_000, peak_rate=2.5e-3, warmup=0.08, decay=0.0)
-SECOND = Plan(tokens=3_000_000, peak_rate=1.8e-3, warmup=0.01, decay=0.7)
+SECOND = Plan(tokens=3_000_000, peak_rate=1.8e-3, warmup=0.01, decay=0.7, stop=0.82)
+THIRD = Plan(tokens=2_600_000, peak_rate=1.1e-3, warmup=0.01, decay=0.95)
 
 
 def held_out_wordings() -> frozenset[str]:
@@ -52,11 +53,11 @@ def _train(plans: list[tuple[Mixture, Plan]], folder: Path) -> Outcome:
 
 
 def _resume(folder: Path, out: Path) -> Outcome:
-    rng = Random(SEED + 1)
+    rng = Random(SEED + 2)
     conversations = Conversations(load_corpus(), rng, held_out_wordings())
     model, tokenizer = load(folder)
-    batches = make_batches(QUESTIONS.rows(conversations, Rows(tokenizer, rng), rng))
-    outcome = fit(model, batches, SECOND, lambda: save(model, tokenizer, out))
+    batches = make_batches(TALKS.rows(conversations, Rows(tokenizer, rng), rng))
+    outcome = fit(model, batches, THIRD, lambda: save(model, tokenizer, out))
     save(model, tokenizer, out)
     return outcome
 
@@ -74,7 +75,7 @@ def _evaluate(folder: Path) -> tuple[Score, Score]:
 def main() -> None:
     """Train, evaluate and describe the checkpoint."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    parser.add_argument("--resume", type=Path, help="do only the second stage, from this folder")
+    parser.add_argument("--resume", type=Path, help="do only the last stage, from this folder")
     parser.add_argument("--out", type=Path, default=FOLDER, help="checkpoint folder")
     parser.add_argument("--evaluate", action="store_true", help="only score what is there")
     parser.add_argument("--threads", type=int, default=1, help="more only help on idle cores")
@@ -86,7 +87,7 @@ def main() -> None:
     if options.resume:
         outcome = _resume(options.resume, options.out)
     else:
-        outcome = _train([(ANSWERS, FIRST), (QUESTIONS, SECOND)], options.out)
+        outcome = _train([(ANSWERS, FIRST), (QUESTIONS, SECOND), (TALKS, THIRD)], options.out)
     print(outcome)
     model, _ = load(options.out)
     write_card(options.out, model, outcome, *_evaluate(options.out))

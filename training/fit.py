@@ -20,6 +20,7 @@ class Plan:
     peak_rate: float = 2.5e-3
     warmup: float = 0.03
     decay: float = 0.45
+    stop: float = 1.0  # the share of the schedule after which this stage hands over
     weight_decay: float = 0.05
 
     def rate(self, done: float) -> float:
@@ -97,7 +98,7 @@ def fit(
     torch.nn.Module.to(model, device).train()
     optimizers = _optimizers(model, plan)
     started, seen, mean, step = time.monotonic(), 0, 8.0, 0
-    while seen < plan.tokens:
+    while seen < plan.tokens * plan.stop:
         ids, weights = (tensor.to(device) for tensor in next(batches))
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = max(1e-6, plan.rate(seen / plan.tokens))

@@ -97,9 +97,10 @@ class Mixture:
                 yield from (rows.raw(*pair) for pair in conversations.completions())
 
 
-# First the answers are learned by heart, then mostly which question wants which answer.
+# First the answers are learned by heart, then which question wants which answer, then follow-ups.
 ANSWERS = Mixture(cut=0.8, opening=8, single=0.80, talk=0.16, long=0.007)
 QUESTIONS = Mixture(cut=0.93, opening=4, single=0.83, talk=0.145, long=0.004)
+TALKS = Mixture(cut=0.93, opening=4, single=0.76, talk=0.21, long=0.008)
 
 
 def make_batches(

@@ -49,8 +49,11 @@ class Topic:
         return text
 
     def _subject(self, rng: Random) -> str:
+        if self.id == "other.maths" and rng.random() < 0.6:
+            sign = rng.choice(["+", "-", "*", "/", "x", "plus", "minus", "times", "divided by"])
+            return f"{rng.randint(2, 999)} {sign} {rng.randint(2, 99)}"
         # Invented words teach the model what an unknown word sounds like.
-        if self.id == "other.facts" and rng.random() < 0.25:
+        if rng.random() < (0.25 if self.id == "other.facts" else 0.1):
             words = ["".join(rng.choices(SYLLABLES, k=rng.randint(2, 3))) for _ in "ab"]
             return " ".join(words[: rng.randint(1, 2)])
         return rng.choice(self.subjects)

@@ -39,7 +39,7 @@ def find_chromium() -> str | None:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     executable = find_chromium()
     if executable is None:
@@ -64,7 +64,7 @@ def served(playground: Playground, port: int | None = None) -> Iterator[str]:
         demo.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fake_server(browser: Browser) -> Iterator[tuple[FakePlayground, str]]:
     fake = FakePlayground()
     with served(cast(Playground, fake)) as url:
@@ -79,7 +79,7 @@ def fake(fake_server: tuple[FakePlayground, str]) -> FakePlayground:
     return playground
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def real_server(browser: Browser) -> Iterator[tuple[Playground, str]]:
     playground = Playground.from_settings(Settings())
     with served(playground) as url:

@@ -33,7 +33,7 @@ def test_stop_keeps_what_there_is_and_frees_the_engine(
     real_chat.open_settings()
     real_chat.page.get_by_label("Ignore the end-of-turn token").check()
     real_chat.send("Write me a poem about Machine Learning.")
-    expect(real_chat.reply).to_have_text(re.compile(r"\w{3}"))
+    expect(real_chat.footer).to_contain_text("Writing…")
     real_chat.stop_button.click()
     expect(real_chat.footer).to_contain_text("Stopped by you")
     while playground.status().queue:  # within a step; the test's own time limit is the end of it

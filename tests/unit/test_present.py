@@ -6,7 +6,7 @@ import pytest
 
 from gemma_space.local_checkpoint import DEMO_REPO_ID
 from gemma_space.types import Generation, LoadedRow, LoadProgress, Status
-from gemma_space.ui import present
+from gemma_space.ui import present, transcript
 from tests.browser.fake_playground import checkpoint
 
 MEGABYTE = 1 << 20
@@ -98,17 +98,31 @@ def test_stats_of_a_reply() -> None:
     ],
 )  # fmt: skip
 def test_why_it_stopped(reason: str, words: str) -> None:
-    fields = present.reply_fields(generation(finish_reason=reason, notes=("N.",)), ROW)
-    assert fields["done"]
-    assert fields["reply"]["reason"] == words
-    assert fields["reply"]["notes"] == ["N."]
-    assert (fields["reply"]["used_tokens"], fields["reply"]["context_length"]) == (1207, 8192)
+    turn = present.reply(generation(finish_reason=reason, notes=("N.",)))
+    assert turn.footer is not None
+    assert (turn.footer.title, turn.footer.pending) == (words, False)
+    assert turn.footer.log == "1,200 prompt + 7 new tokens · first after 0.12 s · 41.3 tokens/s"
+    assert turn.footer.detail == "N.\n\ngoogle/gemma-x · bf16 · seed 3"
     assert words in present.completion_footer(generation(finish_reason=reason))
 
 
+@pytest.mark.parametrize(
+    ("reason", "cut"),
+    [("stop", False), ("stop_string", False), ("length", True), ("cancelled", True)],
+)
+def test_only_a_reply_cut_short_can_be_continued(reason: str, cut: bool) -> None:
+    footer = present.reply(generation(finish_reason=reason)).footer
+    assert footer is not None
+    assert present.was_cut(footer) is cut
+
+
 def test_a_reply_on_its_way_has_no_reason() -> None:
-    fields = present.reply_fields(generation(), ROW)
-    assert (fields["done"], fields["reply"]["reason"]) == (False, "")
+    footer = present.reply(generation()).footer
+    assert footer == transcript.Footer(
+        title="Writing…",
+        log="1,200 prompt + 7 new tokens · first after 0.12 s · 41.3 tokens/s",
+        pending=True,
+    )
 
 
 def test_a_settled_footer_names_a_reason() -> None:
@@ -144,3 +158,9 @@ def test_text_from_outside_is_escaped() -> None:
     assert "<b>" not in present.problem("<b>")
     assert "<b>" not in present.load_bar(LoadProgress(phase="load"), "<b>")
     assert "<x>" not in present.completion_footer(generation(notes=("<x>",)))
+
+
+def test_the_context_meter_warns_when_the_window_is_nearly_full() -> None:
+    assert "1,000 of 2,048 tokens of context" in present.context_meter(1000, 2048)
+    assert "nearly-full" not in present.context_meter(1000, 2048)
+    assert "nearly-full" in present.context_meter(1900, 2048)

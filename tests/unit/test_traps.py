@@ -550,6 +550,15 @@ def test_trap_12_an_unfinished_character_at_the_end_is_dropped(tokenizer: Any) -
         assert texts(TextStream(tokenizer), ids[:-cut])[-1] == "ok "
 
 
+def test_trap_12_bytes_that_are_no_character_do_not_break_the_stream(tokenizer: Any) -> None:
+    """A valid byte, then invalid ones: DecodeStream itself raises there."""
+    word = tokenizer.encode("yes", add_special_tokens=False)
+    stream = TextStream(tokenizer)
+    seen = texts(stream, [*tokenizer.convert_tokens_to_ids(["<0x20>", "<0xFD>"]), *word, *word])
+    assert seen[-1] == " \ufffdyesyes"
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(seen))
+
+
 def test_trap_12_control_tokens_show_only_where_asked(tokenizer: Any) -> None:
     ids = [*tokenizer.encode("a", add_special_tokens=False), 106]
     assert texts(TextStream(tokenizer), ids)[-1] == "a"

@@ -1,0 +1,38 @@
+"""The values as public JSON: field names and shapes that clients rely on."""
+
+import dataclasses
+from typing import Any
+
+from gemma_space.types import Generation
+
+# Fields of a Generation that an update does not carry over the wire.
+PAGE_ONLY = {"notes", "tokens"}
+
+
+def as_json(value: Any) -> dict[str, Any]:
+    """A frozen value as plain JSON: dataclasses to objects, tuples to lists."""
+    return dataclasses.asdict(value, dict_factory=lambda pairs: {k: _plain(v) for k, v in pairs})
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def generation_json(update: Generation, with_tokens: bool = False) -> dict[str, Any]:
+    """A reply so far, as the public shape has it; `tokens` only where scores were asked for."""
+    wire = {
+        field.name: getattr(update, field.name)
+        for field in dataclasses.fields(update)
+        if field.name not in PAGE_ONLY
+    }
+    if with_tokens:
+        wire["tokens"] = [
+            {
+                "id": t.id,
+                "text": t.text,
+                "logprob": t.logprob,
+                "top": [{"id": a.id, "text": a.text, "logprob": a.logprob} for a in t.top],
+            }
+            for t in update.tokens
+        ]
+    return wire
