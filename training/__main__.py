@@ -22,7 +22,7 @@ from training.word_vectors import warm_start
 SEED = 20
 FIRST = Plan(tokens=1_700_000, peak_rate=2.5e-3, warmup=0.08, decay=0.0)
 SECOND = Plan(tokens=3_000_000, peak_rate=1.8e-3, warmup=0.01, decay=0.7, stop=0.82)
-THIRD = Plan(tokens=2_600_000, peak_rate=1.1e-3, warmup=0.01, decay=0.95)
+THIRD = Plan(tokens=7_000_000, peak_rate=1.3e-3, warmup=0.01, decay=0.95)
 
 
 def held_out_wordings() -> frozenset[str]:

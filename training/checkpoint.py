@@ -31,7 +31,7 @@ def make_model(vocab_size: int) -> Gemma3ForCausalLM:
         intermediate_size=512,
         num_hidden_layers=len(LAYERS),
         num_attention_heads=4,
-        num_key_value_heads=1,
+        num_key_value_heads=2,
         head_dim=64,
         query_pre_attn_scalar=64,
         layer_types=LAYERS,

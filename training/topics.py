@@ -5,6 +5,7 @@ Reads `corpus/*.toml`. Knows nothing of tokens, noise or conversations.
 
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -81,14 +82,15 @@ def _read(name: str) -> dict:
     return tomllib.loads((FOLDER / f"{name}.toml").read_text("utf-8"))
 
 
-def _family_topics(data: dict) -> list[Topic]:
+def _family_topics(data: dict, asks_of: Callable[[str, str], tuple[str, ...]]) -> list[Topic]:
     return [
         Topic(
             id=f"{facet}.{family['id']}",
             answer=family[facet],
             more=data["family_more"][facet],
             asks=tuple(
-                ask.replace("{}", "(" + "|".join(family["names"]) + ")") for ask in lines(asks)
+                ask.replace("{}", "(" + "|".join(family["names"]) + ")")
+                for ask in asks_of(asks, f"{facet}.{family['id']}")
             ),
             weight=0.8,
         )
@@ -100,24 +102,28 @@ def _family_topics(data: dict) -> list[Topic]:
 def load_corpus() -> Corpus:
     """Read every corpus file."""
     topics: list[Topic] = []
-    rephrasings = _read("rephrasings")
+    further = [_read("rephrasings"), _read("strangers")]
+
+    def asks_of(own: str, topic_id: str) -> tuple[str, ...]:
+        group, name = topic_id.split(".")
+        return tuple(lines("\n".join([own, *(f.get(group, {}).get(name, "") for f in further)])))
+
     followups: dict[str, dict[str, str]] = {}
     for name in TOPIC_FILES:
         data = _read(name)
         followups |= data.get("followups", {})
         for row in data["topic"]:
-            group, name = row["id"].split(".")
-            asks = tuple(lines(row["asks"] + rephrasings.get(group, {}).get(name, "")))
-            weight = min(1.5, 0.6 + len(asks) / 50)
+            asks = asks_of(row["asks"], row["id"])
+            weight = 3.0 if row["id"].startswith("card.") else min(1.5, 0.6 + len(asks) / 50)
             topics.append(Topic(row["id"], row["answer"], row["more"], asks, weight=weight))
     families = _read("families")
     followups |= families["followups"]
-    topics += _family_topics(families)
+    topics += _family_topics(families, asks_of)
     other = _read("other")
     followups |= other["followups"]
     for row in other["kind"]:
         subjects = tuple(s.strip() for s in row["subjects"].split(";"))
-        asks = tuple(lines(row["asks"]))
+        asks = asks_of(row["asks"], row["id"])
         weight = OTHER_WEIGHT * (2 if row["id"] == "other.facts" else 1)
         topics.append(Topic(row["id"], row["answer"], row["more"], asks, subjects, weight))
     for facet in families["facets"]:

@@ -20,13 +20,16 @@
   // What the page shows. Its messages are the page's to change; it hands them to `keep`.
   let current = null;
   let replying = false;
+  let lastStamp = 0; // microseconds
   let atRest = () => {}; // called when the reply on its way has ended
   let show = null; // fires the list's event, for the page to show a conversation
 
   // Handed over by the page whenever the conversation has changed.
   const keep = (text) => {
     if (!text) return;
-    const { id, messages, replying: still } = JSON.parse(text);
+    const { id, messages, replying: still, stamp } = JSON.parse(text);
+    if (stamp < lastStamp) return; // overtaken on its way
+    lastStamp = stamp;
     replying = still;
     if (id === current.id) {
       current.messages = messages;

@@ -28,7 +28,7 @@ class Conversations:
     def __init__(self) -> None:
         gr.HTML("<h2>Conversations</h2>", elem_classes="section-title")
         self._list = scripted("conversations", "GemmaSpace.conversations.mount(element, trigger);")
-        self._open_id = gr.Textbox(visible="hidden")
+        self._open_id = gr.Textbox(visible="hidden", elem_id="open-conversation")
         self._outbox = heard("GemmaSpace.conversations.keep(props.value)")
 
     def inputs(self) -> set[Component]:
@@ -49,7 +49,7 @@ class Conversations:
             "id": values[self._open_id],
             "messages": transcript.to_stored(turns),
             "replying": replying,
-            "stamp": time.time_ns(),
+            "stamp": time.time_ns() // 1000,  # a number that JavaScript holds exactly
         }
         # Gradio warns of markup in an HTML component's value; in JSON a `<` can be spelled out.
         return {self._outbox: json.dumps(kept).replace("<", "\\u003c")}

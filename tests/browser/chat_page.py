@@ -24,6 +24,9 @@ class ChatPage:
     def ready(self) -> "ChatPage":
         expect(self.box).to_be_visible()
         expect(self.page.get_by_role("log")).to_be_visible()
+        # Nothing is overwritten any more once the conversation has been opened.
+        opened = self.page.locator("#open-conversation").locator("textarea, input")
+        expect(opened).not_to_have_value("")
         # The status arrives through the queue: from here on events reach the server.
         expect(self.page.locator(".status-card")).to_contain_text("free")
         return self

@@ -72,6 +72,9 @@ class FakePlayground:
     def choices(self) -> tuple[Checkpoint, ...]:
         return ROWS
 
+    def checkpoint(self, model: str) -> Checkpoint:
+        return next(row for row in ROWS if row.repo_id == model)
+
     def default_params(self, model: str) -> SamplingParams:
         return default_params({"temperature": 1.0 if model == "fake/chat" else 0.0}, 512)
 

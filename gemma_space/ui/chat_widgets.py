@@ -1,0 +1,118 @@
+"""The Chat tab's components: how they are laid out, and how they read at rest and when asked.
+
+Knows widgets and values. Does not know what happens on a click; that is in `replies`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import gradio as gr
+from gradio.components import Component
+
+from gemma_space.playground import Playground
+from gemma_space.types import ChatRequest, Precision
+from gemma_space.ui import present, transcript
+from gemma_space.ui.controls import SamplingControls
+from gemma_space.ui.events import Updates, Values
+from gemma_space.ui.model_panel import ModelPanel
+from gemma_space.ui.transcript import Turn
+
+LATEX = [
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "\\[", "right": "\\]", "display": True},
+    {"left": "\\(", "right": "\\)", "display": False},
+    {"left": "$", "right": "$", "display": False},
+]
+WELCOME = "## What would you like to try?\n\nType below, or begin with one of these."
+BASE_WARNING = (
+    "<p><b>This is a base model.</b> It continues text and was not trained to chat. Choose an "
+    "instruct model, or give it a text to continue.</p>"
+)
+
+
+@dataclass(frozen=True)
+class ChatTab:
+    """The tab's components."""
+
+    base_warning: gr.Row
+    to_prompt: gr.Button
+    chatbot: gr.Chatbot
+    notice: gr.HTML
+    again: gr.Button
+    go_on: gr.Button
+    box: gr.Textbox
+    meter: gr.HTML
+    system: gr.Textbox
+    sampling: SamplingControls
+    reset: gr.Button
+
+    @classmethod
+    def build(cls, playground: Playground, examples: Sequence[str]) -> "ChatTab":
+        """Lay the tab out: the transcript, and below it what stays in sight."""
+        model = playground.default_model
+        is_base = present.is_base(playground.choices(), model)
+        with gr.Row(visible=is_base, elem_classes="base-warning") as base_warning:
+            gr.HTML(BASE_WARNING)
+            to_prompt = gr.Button("Open the Prompt tab", size="sm", min_width=120)
+        chatbot = gr.Chatbot(
+            show_label=False, label="Conversation", elem_id="transcript", height=None,
+            editable="all", buttons=["copy"], latex_delimiters=LATEX, placeholder=WELCOME,
+            examples=[{"text": text} for text in examples], allow_file_downloads=False,
+        )  # fmt: skip
+        with gr.Column(elem_id="dock"):
+            notice = gr.HTML("", elem_id="notice")
+            with gr.Row(elem_id="next-steps"):
+                again = gr.Button("Try again", size="sm", min_width=80, visible=False)
+                go_on = gr.Button("Continue", size="sm", min_width=80, visible=False)
+            box = gr.Textbox(
+                show_label=False, label="Message", placeholder="Message Gemma", lines=1,
+                max_lines=8, submit_btn=True, stop_btn=False, elem_id="message", autofocus=True,
+            )  # fmt: skip
+            meter = gr.HTML("", elem_id="context-meter")
+            with gr.Accordion(
+                "System prompt and generation settings", open=False, elem_id="settings"
+            ):
+                system = gr.Textbox(
+                    label="System prompt", lines=2, max_lines=8, elem_id="system-prompt",
+                    placeholder="How the model should behave in this conversation",
+                )  # fmt: skip
+                sampling = SamplingControls.build(
+                    playground.default_params(model), playground.max_new_tokens(model)
+                )
+                reset = gr.Button("Back to the model's defaults", size="sm", min_width=120)
+        return cls(base_warning, to_prompt, chatbot, notice, again, go_on, box, meter, system,
+                   sampling, reset)  # fmt: skip
+
+    def read(self, values: Values, panel: ModelPanel) -> ChatRequest:
+        """What is to be answered, with the model and the controls as they stand."""
+        turns, prefix = transcript.split_open_reply(transcript.read(values[self.chatbot]))
+        return ChatRequest(
+            messages=transcript.messages(turns),
+            model=values[panel.model],
+            precision=Precision(values[panel.precision]),
+            system_prompt=values[self.system] or "",
+            controls=self.sampling.read(values),
+            reply_prefix=prefix,
+        )
+
+    def inputs(self, panel: ModelPanel) -> set[Component]:
+        """What `read` needs."""
+        return {
+            self.chatbot, self.system, panel.model, panel.precision, *self.sampling.inputs(),
+        }  # fmt: skip
+
+    def asked(self, turns: Sequence[Turn]) -> Updates:
+        """The conversation with something to answer; nothing left of an earlier problem."""
+        return {
+            self.chatbot: transcript.show(turns), self.notice: "",
+            self.again: gr.update(visible=False), self.go_on: gr.update(visible=False),
+        }  # fmt: skip
+
+    def at_rest(self, turns: Sequence[Turn]) -> Updates:
+        """The buttons for a conversation in which no reply is on its way."""
+        cut = bool(turns) and turns[-1].footer is not None and present.was_cut(turns[-1].footer)
+        asking = bool(turns) and turns[-1].role == "user"
+        return {
+            self.box: gr.update(submit_btn=True, stop_btn=False),
+            self.again: gr.update(visible=asking), self.go_on: gr.update(visible=cut),
+        }  # fmt: skip

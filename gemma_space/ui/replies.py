@@ -1,0 +1,208 @@
+"""What the Chat tab's events do: every way to ask for a reply, and the reply itself.
+
+An asking event only prepares the conversation, which is what the chat component shows; what it
+leaves unanswered, the one streaming handler answers. The server keeps nothing: each change is
+handed to the browser (`conversations`).
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+
+from gemma_space.errors import InvalidRequestError
+from gemma_space.pacing import paced
+from gemma_space.playground import Playground
+from gemma_space.types import LoadProgress
+from gemma_space.ui import present, transcript
+from gemma_space.ui.chat_widgets import ChatTab
+from gemma_space.ui.conversations import Conversations
+from gemma_space.ui.events import Updates, Values, listen
+from gemma_space.ui.model_panel import ModelPanel
+from gemma_space.ui.transcript import Footer, Turn
+
+STATE_SECONDS = 0.1
+# Every state lays the whole conversation out again, in the browser and on the server.
+LONG_STATE_SECONDS = 0.2
+LONG_MESSAGES = 100
+EMPTY_EDIT = "A message cannot be empty. Undo takes the whole exchange back."
+
+
+@dataclass(frozen=True)
+class Replies:
+    """The handlers, with what they work on."""
+
+    tab: ChatTab
+    playground: Playground
+    panel: ModelPanel
+    kept: Conversations
+
+    def turns_of(self, values: Values) -> list[Turn]:
+        """The conversation on screen."""
+        return transcript.read(values[self.tab.chatbot])
+
+    def turns_at_rest(self, values: Values) -> list[Turn]:
+        """The conversation on screen, once no reply is on its way.
+
+        Raises:
+            InvalidRequestError: one is; what was typed stays where it is.
+        """
+        turns = self.turns_of(values)
+        if turns and turns[-1].footer is not None and turns[-1].footer.pending:
+            raise InvalidRequestError("A reply is on its way.", "Stop it first, or wait for it.")
+        return turns
+
+    def ask(self, values: Values, turns: Sequence[Turn]) -> Updates:
+        """The conversation with something to answer, shown and kept."""
+        return {**self.tab.asked(turns), **self.kept.save(values, turns, replying=True)}
+
+    def at_rest(self, values: Values, turns: Sequence[Turn]) -> Updates:
+        """The conversation with nothing to answer: its buttons, and kept."""
+        return {**self.tab.at_rest(turns), **self.kept.save(values, turns, replying=False)}
+
+    def on_send(self, values: Values) -> Updates:
+        """Add what was typed."""
+        turns, text = self.turns_at_rest(values), values[self.tab.box] or ""
+        if not text.strip():
+            raise InvalidRequestError("The message is empty.", "Write something to send.")
+        return {**self.ask(values, [*turns, Turn(role="user", text=text)]), self.tab.box: ""}
+
+    def on_example(self, values: Values, event: gr.SelectData) -> Updates:
+        """Begin with an example."""
+        return self.ask(values, [Turn(role="user", text=event.value["text"])])
+
+    def on_retry(self, values: Values, event: gr.RetryData) -> Updates:
+        """Drop the last reply."""
+        turns = self.turns_at_rest(values)
+        return self.ask(values, turns[: self.turn_at(values, event.index) + 1])
+
+    def on_edit(self, values: Values, event: gr.EditData) -> Updates:
+        """Ask an edited question anew, with what followed dropped; keep an edited reply."""
+        # The component holds the new text already, and tells of a reply's footer as well.
+        turns, at = self.turns_at_rest(values), self.turn_at(values, event.index)
+        if not turns[at].text.strip():
+            turns[at] = replace(turns[at], text=transcript.unescape(str(event.previous_value)))
+            return {
+                self.tab.chatbot: transcript.show(turns),
+                self.tab.notice: present.problem(EMPTY_EDIT),
+            }
+        if turns[at].role == "user":
+            return self.ask(values, turns[: at + 1])
+        return {**self.tab.asked(turns), **self.at_rest(values, turns)}
+
+    def on_undo(self, values: Values, event: gr.UndoData) -> Updates:
+        """Take the last exchange back, the question into the box."""
+        turns, at = self.turns_at_rest(values), self.turn_at(values, event.index)
+        rest = turns[:at]
+        box = gr.update(value=turns[at].text)
+        return {**self.tab.asked(rest), **self.at_rest(values, rest), self.tab.box: box}
+
+    def on_go_on(self, values: Values) -> Updates:
+        """Open the last reply again."""
+        return self.ask(values, transcript.reopen(self.turns_at_rest(values)))
+
+    def on_again(self, values: Values) -> Updates:
+        """Ask once more what has no reply."""
+        return self.ask(values, self.turns_at_rest(values))
+
+    def turn_at(self, values: Values, index: int | tuple[int, int]) -> int:
+        """Which turn an event of the component is about."""
+        at = index if isinstance(index, int) else index[0]
+        return transcript.turn_index(values[self.tab.chatbot], at)
+
+    async def on_reply(self, values: Values) -> AsyncGenerator[Updates]:
+        """Answer what is unanswered, state by state."""
+        turns = self.turns_of(values)
+        if not transcript.is_unanswered(turns):
+            yield {
+                self.tab.notice: gr.update()
+            }  # a stream that yields nothing would empty its outputs
+            return
+        request = self.tab.read(values, self.panel)
+        row = self.playground.checkpoint(request.model)
+        asked, before = transcript.split_open_reply(turns)
+        waiting = Turn(role="assistant", text=before, footer=present.waiting())
+        yield {
+            self.tab.chatbot: transcript.show([*asked, waiting]),
+            self.tab.box: gr.update(submit_btn=False, stop_btn=True),
+        }
+        replied = waiting
+        seconds = LONG_STATE_SECONDS if len(turns) > LONG_MESSAGES else STATE_SECONDS
+        async with aclosing(paced(lambda: self.playground.chat(request), seconds)) as steps:
+            async for step in steps:
+                if isinstance(step, LoadProgress):
+                    words = present.load_words(step, row.title)
+                    replied = replace(waiting, footer=Footer(title=words, pending=True))
+                    yield {self.tab.chatbot: transcript.show([*asked, replied])}
+                else:
+                    replied = present.reply(step)
+                    used = step.prompt_tokens + step.completion_tokens
+                    meter = present.context_meter(used, row.context_length)
+                    yield {
+                        self.tab.chatbot: transcript.show([*asked, replied]),
+                        self.tab.meter: meter,
+                    }
+        yield {**self.at_rest(values, [*asked, replied]), **self.panel.show_status()}
+
+    def failed(self, text: str, values: Values) -> Updates:
+        """An error keeps every word: the question stays, with the reason and a way on."""
+        turns, before = transcript.split_open_reply(self.turns_of(values))
+        if before:
+            footer = Footer(title=present.STOPPED)
+            turns = [*turns, Turn(role="assistant", text=before, footer=footer)]
+        return {
+            self.tab.chatbot: transcript.show(turns), self.tab.notice: present.problem(text),
+            **self.at_rest(values, turns),
+        }  # fmt: skip
+
+    def on_over(self, values: Values) -> Updates:
+        """After Stop, mark what there is; a reply that ended by itself is left alone."""
+        before = self.turns_of(values)
+        turns = transcript.settle(before, present.STOPPED)
+        if turns == before:  # it came to its own end, and what is shown may be newer by now
+            return {self.tab.notice: gr.update()}
+        shown = {self.tab.chatbot: transcript.show(turns), **self.at_rest(values, turns)}
+        return {**shown, **self.panel.show_status()}
+
+    def opened(self, turns: Sequence[Turn]) -> Updates:
+        """What a conversation just opened shows besides its turns."""
+        return {**self.tab.at_rest(turns), self.tab.notice: "", self.tab.meter: ""}
+
+    def wire(self) -> None:
+        """Listen to every event that asks for a reply, ends one or opens a conversation."""
+        outputs = [
+            *self.tab.asked([]),
+            self.tab.box,
+            self.tab.meter,
+            self.panel.status,
+            *self.kept.outputs(),
+        ]
+        context = {self.tab.chatbot, self.tab.box, *self.kept.inputs()}
+        askings: list[tuple[Any, Any]] = [
+            (self.tab.box.submit, self.on_send), (self.tab.chatbot.example_select, self.on_example),
+            (self.tab.chatbot.retry, self.on_retry), (self.tab.chatbot.edit, self.on_edit),
+            (self.tab.go_on.click, self.on_go_on), (self.tab.again.click, self.on_again),
+        ]  # fmt: skip
+        replies = []
+        for trigger, handler in askings:
+            asked = listen([trigger], handler, context, outputs)
+            replying = listen(
+                [asked.success],
+                self.on_reply,
+                {*context, *self.tab.inputs(self.panel)},
+                outputs,
+                on_error=self.failed,
+            )
+            # Follows success, error and Stop alike; only Stop leaves something to be settled.
+            listen([replying.then], self.on_over, context, outputs)
+            replies.append(replying)
+        listen([self.tab.box.stop], None, cancels=replies)
+        listen([self.tab.chatbot.undo], self.on_undo, context, outputs)
+        self.kept.listen_for_opening(
+            self.tab.chatbot,
+            self.tab.system,
+            self.opened,
+            [self.tab.box, self.tab.again, self.tab.go_on, self.tab.notice, self.tab.meter],
+        )
