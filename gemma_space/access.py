@@ -85,6 +85,7 @@ class Access:
         self._key = os.urandom(32)
         self._lock = threading.Lock()
         self._ready: dict[bytes, tuple[Answer, float]] = {}
+        self._commits: dict[str, str] = {}
 
     def token_for(self, visitor_token: str | None) -> str | None:
         """The token that acts for this visitor: the deployer's where that is shared."""
@@ -100,9 +101,12 @@ class Access:
             return checkpoint.revision
         answer = self.check(checkpoint, visitor_token)
         if answer.verdict == "ready":
-            return answer.commit or checkpoint.revision
+            commit = answer.commit or checkpoint.revision
+            self._commits[checkpoint.repo_id] = commit
+            return commit
         if answer.verdict == "hub_unreachable" and not checkpoint.gated:
-            return checkpoint.revision  # files on disk may be enough, and nobody need be asked
+            # What is in memory or on disk may be enough, and nobody need be asked.
+            return self._commits.get(checkpoint.repo_id, checkpoint.revision)
         message, hint = WORDS[answer.verdict]
         facts = {
             "title": checkpoint.title,

@@ -14,6 +14,7 @@ from gradio.events import api as add_endpoint
 from gemma_space import chat, precision
 from gemma_space.alerts import errors_shown
 from gemma_space.errors import InvalidRequestError
+from gemma_space.limits import MAX_GENERATIONS
 from gemma_space.pacing import paced
 from gemma_space.playground import Playground
 from gemma_space.public_json import as_json, generation_json
@@ -26,6 +27,11 @@ from gemma_space.types import (
 )
 
 UPDATE_SECONDS = 0.05
+SCORED_UPDATE_SECONDS = 0.5  # an update with scores carries all of them again
+GENERATION: dict[str, Any] = {
+    "concurrency_id": "generation",
+    "concurrency_limit": MAX_GENERATIONS,
+}
 T = TypeVar("T")
 
 
@@ -185,12 +191,14 @@ def _register_generation(playground: Playground) -> None:
                     stop=_stop(stop), ignore_eos=ignore_eos,
                 ),
             )  # fmt: skip
-        async for update in _stream(lambda: playground.complete(request, _token(oauth_token))):
+        seconds = SCORED_UPDATE_SECONDS if logprobs else UPDATE_SECONDS
+        updates = _stream(lambda: playground.complete(request, _token(oauth_token)), seconds)
+        async for update in updates:
             if isinstance(update, Generation):
                 yield generation_json(update, with_tokens=logprobs > 0)
 
-    add_endpoint(chat_endpoint, api_name="chat")
-    add_endpoint(generate, api_name="generate")
+    add_endpoint(chat_endpoint, api_name="chat", **GENERATION)
+    add_endpoint(generate, api_name="generate", **GENERATION)
 
 
 def _register_tokens(playground: Playground) -> None:
@@ -239,9 +247,11 @@ def _register_tokens(playground: Playground) -> None:
     add_endpoint(render_chat, api_name="render_chat", concurrency_limit=None)
 
 
-async def _stream(source: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
+async def _stream(
+    source: Callable[[], Iterator[T]], seconds: float = UPDATE_SECONDS
+) -> AsyncIterator[T]:
     with errors_shown():
-        async for item in paced(source, UPDATE_SECONDS):
+        async for item in paced(source, seconds):
             yield item
 
 

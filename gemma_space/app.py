@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gemma_space import api
 from gemma_space.playground import Playground
@@ -38,7 +41,7 @@ def launch_options() -> dict[str, Any]:
     """Keyword arguments for `demo.launch()` that every way of serving the app shares."""
     return {
         **page.launch_options(ASSETS),
-        "app_kwargs": {"routes": _routes()},
+        "app_kwargs": {"routes": _routes(), "middleware": [Middleware(PictureGuard)]},
         "run_history": False,  # it would keep every input, tokens too, in the visitor's browser
         "enable_monitoring": False,
         "show_error": False,
@@ -61,6 +64,22 @@ def _routes() -> list[Route]:
         # Gradio's own route writes the values of all inputs to disk and serves them to anyone.
         Route("/gradio_api/deep_link", _not_found, methods=["GET", "POST"]),
     ]
+
+
+class PictureGuard:
+    """Lets pages show pictures of this server only: no reply can make a browser fetch another's."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.append("Content-Security-Policy", "img-src 'self' data: blob:")
+            await send(message)
+
+        await self._app(scope, receive, send_guarded if scope["type"] == "http" else send)
 
 
 async def _healthz(request: Request) -> Response:

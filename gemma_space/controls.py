@@ -5,7 +5,7 @@ One row per control feeds validation, the API and the page. Knows nothing of log
 
 import math
 import random
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gemma_space.errors import InvalidControlError
@@ -121,7 +121,9 @@ def check(value: object, control: Control) -> int | float:
     hint = f"Choose {noun} from {_shown(control.minimum)} to {_shown(control.maximum)}."
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidControlError(f"{control.name} is “{str(value)[:40]}”, not {noun}.", hint)
-    if not math.isfinite(value) or (control.kind is int and value != int(value)):
+    if isinstance(value, float) and (
+        not math.isfinite(value) or (control.kind is int and value != int(value))
+    ):
         raise InvalidControlError(f"{control.name} is {_shown(value)}, not {noun}.", hint)
     if not control.minimum <= value <= control.maximum:
         raise InvalidControlError(f"{control.name} is {_shown(value)}, out of its range.", hint)
@@ -149,7 +151,6 @@ def _check_flag(value: object) -> bool:
 
 
 def _shown(value: float) -> str:
+    if isinstance(value, int) and abs(value) > 1 << 64:
+        return "far too large"
     return f"{value:g}" if isinstance(value, float) and value < 1e6 else str(value)
-
-
-CONTROL_NAMES = tuple(field.name for field in fields(Controls))

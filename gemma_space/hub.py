@@ -29,7 +29,6 @@ FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
 PROBE_FILE = "tokenizer_config.json"  # gated, unlike README.md; not counted as a download
 PROBE_TIMEOUT_SECONDS = 10
 _TOKEN = re.compile(r"[A-Za-z0-9_\-.]{8,4096}")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +98,6 @@ def _classify(status: int, headers: Any, has_token: bool) -> Answer:
     if status == 403 and "fine-grained" in message:
         return Answer("token_lacks_gated_scope")
     return Answer("repo_missing")
-
-
-def is_commit(revision: str) -> bool:
-    return bool(_COMMIT.fullmatch(revision))
 
 
 def repo_url(repo_id: str) -> str:

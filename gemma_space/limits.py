@@ -7,18 +7,30 @@ from gemma_space.types import Message
 
 MAX_CHARACTERS = 2_000_000
 MAX_LOGPROBS = 20
+MAX_MESSAGES = 2000
+# How many requests run or wait in an engine at once; the rest wait in Gradio's queue.
+MAX_GENERATIONS = 16
 
 
-def contents(messages: Sequence[Message]) -> list[str]:
-    """The texts of these messages."""
-    return [message.content for message in messages]
-
-
-def check_size(*texts: str) -> None:
-    """Refuse texts of more than `MAX_CHARACTERS` together.
+def check_messages(messages: Sequence[Message], *more: str) -> None:
+    """Refuse too many messages, and what `check_size` refuses.
 
     Raises:
         InvalidRequestError: with both counts.
+    """
+    if len(messages) > MAX_MESSAGES:
+        raise InvalidRequestError(
+            f"The conversation has {len(messages):,} messages; at most {MAX_MESSAGES:,} are read.",
+            "Start a new conversation.",
+        )
+    check_size(*more, *(message.content for message in messages))
+
+
+def check_size(*texts: str) -> None:
+    """Refuse texts of more than `MAX_CHARACTERS` together, and texts that are no Unicode.
+
+    Raises:
+        InvalidRequestError: saying which.
     """
     count = sum(len(text) for text in texts)
     if count > MAX_CHARACTERS:
@@ -26,6 +38,12 @@ def check_size(*texts: str) -> None:
             f"The request has {count:,} characters; at most {MAX_CHARACTERS:,} are read.",
             "Send a shorter text.",
         )
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        raise InvalidRequestError(
+            "The text holds half a character (a lone surrogate).", "Remove it, or type it again."
+        ) from None
 
 
 def check_logprobs(value: object) -> int:

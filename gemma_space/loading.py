@@ -7,7 +7,8 @@ and transformers, which takes seconds: only `registry`'s loader does, once the p
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,21 +72,11 @@ def load(
         LoadCancelledError: `cancelled` said so.
     """
     _read_ahead(sorted(folder.glob("*.safetensors")), report, cancelled)
-    try:
+    with _failures_in_words(
+        f"{checkpoint.title} in {precision}", "Its files may be damaged or incomplete."
+    ):
         tokenizer = load_tokenizer(folder)
         model = _load_weights(checkpoint, folder, precision, device)
-    except torch.OutOfMemoryError:
-        torch.cuda.empty_cache()
-        raise ModelTooLargeError(
-            f"{checkpoint.title} in {precision} did not fit into the memory of {device}.",
-            "Choose int8 or int4, or a smaller model.",
-        ) from None
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, ImportError) as error:
-        log.exception("loading %s failed", checkpoint.repo_id)
-        raise LoadError(
-            f"{checkpoint.title} could not be loaded: {_reason(error)}",
-            "Its files may be damaged or incomplete; the server's log has the details.",
-        ) from error
     if cancelled():
         raise LoadCancelledError
     configured = stop_ids_of(model.generation_config.to_dict())
@@ -110,14 +101,8 @@ def with_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
             "The adapter has no adapter_model.safetensors.",
             "Pickled adapters (.bin) are not loaded, because loading them runs code.",
         )
-    try:
+    with _failures_in_words(f"The adapter {folder.name}", "It must be made for exactly this base."):
         loaded.model.load_adapter(str(folder), adapter_name="adapter")
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, ImportError) as error:
-        log.exception("attaching %s failed", folder.name)
-        raise LoadError(
-            f"The adapter could not be attached: {_reason(error)}",
-            "It must be made for exactly this base; the server's log has the details.",
-        ) from error
     return replace(loaded, nbytes=int(loaded.model.get_memory_footprint()))
 
 
@@ -135,6 +120,25 @@ def load_tokenizer(folder: Path) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, token=False)
     tokenizer.model_max_length = sys.maxsize  # lengths are checked, and worded, elsewhere
     return tokenizer
+
+
+@contextmanager
+def _failures_in_words(subject: str, likely: str) -> Iterator[None]:
+    """Turn what torch and transformers raise while loading into one sentence about `subject`."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        raise ModelTooLargeError(
+            f"{subject} did not fit into the device's memory.",
+            "Choose int8 or int4, or a smaller model.",
+        ) from None
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, ImportError) as error:
+        log.exception("loading failed: %s", subject)
+        raise LoadError(
+            f"{subject} could not be loaded: {_reason(error)}",
+            f"{likely} The server's log has the details.",
+        ) from error
 
 
 def _load_weights(checkpoint: Checkpoint, folder: Path, precision: Precision, device: str) -> Any:

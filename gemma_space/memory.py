@@ -6,6 +6,7 @@ Does not know what is loaded; the registry does.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import psutil
 
@@ -16,7 +17,36 @@ from gemma_space.types import Precision, PrecisionFit
 # Double-quantized NF4: half a byte per weight, one 8-bit absmax per block of 64, one fp32 per
 # 256 of those (QLoRA, section 3).
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+UNLIMITED_BYTES = 1 << 60  # cgroup v1 writes a huge number for no limit
 BUDGET_SHARE = 0.8  # leaves room for activations, KV caches and the rest of the machine
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A control group's memory limit, which ends the process where the host would not."""
+
+    limit: int
+    usage: Path
+
+    def left(self) -> int:
+        """Bytes until the limit."""
+        return self.limit - int(self.usage.read_text())
+
+
+def find_container(root: Path = Path("/sys/fs/cgroup")) -> Container | None:
+    """The limit this process runs under (cgroup v2, then v1); None where there is none."""
+    for limit, usage in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            value = int((root / limit).read_text())
+            int((root / usage).read_text())
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        if value < UNLIMITED_BYTES:
+            return Container(value, root / usage)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +63,10 @@ class Device:
             import torch  # already loaded by the probe that found the GPU
 
             return torch.cuda.mem_get_info()[0]
-        return psutil.virtual_memory().available
+        free = psutil.virtual_memory().available
+        return (
+            free if (container := find_container()) is None else max(0, min(free, container.left()))
+        )
 
 
 @cache
@@ -44,7 +77,12 @@ def probe_device() -> Device:
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         return Device("cuda", properties.name, properties.total_memory)
-    return Device("cpu", "CPU", psutil.virtual_memory().total)
+    total = psutil.virtual_memory().total
+    return Device(
+        "cpu",
+        "CPU",
+        total if (container := find_container()) is None else min(total, container.limit),
+    )
 
 
 def weights_bytes(checkpoint: Checkpoint, precision: Precision) -> int:

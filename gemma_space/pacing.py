@@ -9,10 +9,13 @@ cleanup never runs on the server's event loop. Knows neither models nor Gradio.
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+# A listener that is gone is only noticed when something is sent.
+HEARTBEAT_SECONDS = 1.0
 
 
 class _Pump(Generic[T]):
@@ -75,7 +78,7 @@ async def paced(source: Callable[[], Iterator[T]], seconds: float) -> AsyncGener
     """Yield the newest item of `source()` at most every `seconds`; first at once, last always.
 
     Items in between may be skipped, so each must carry the whole state; one equal to the last
-    shown is not repeated (a request that waits says so once). Closing or cancelling
+    shown is repeated once a second only (a request that waits). Closing or cancelling
     this generator closes the source within one of its steps, without waiting for it.
 
     Raises:
@@ -83,12 +86,14 @@ async def paced(source: Callable[[], Iterator[T]], seconds: float) -> AsyncGener
     """
     pump = _Pump(source)
     shown: list[T] = []
+    shown_at = 0.0
     try:
         while True:
             items, done = await pump.take()
             for item in items:
-                if not shown or item != shown[0]:
-                    shown = [item]
+                now = time.monotonic()
+                if not shown or item != shown[0] or now - shown_at > HEARTBEAT_SECONDS:
+                    shown, shown_at = [item], now
                     yield item
             if done:
                 pump.raise_error()

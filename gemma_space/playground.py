@@ -13,7 +13,12 @@ from contextlib import contextmanager
 from gemma_space import chat, controls, limits, memory, precision, tokens
 from gemma_space.access import Access
 from gemma_space.catalog import Checkpoint
-from gemma_space.errors import ContextLengthError, InvalidRequestError, ModelNotFoundError
+from gemma_space.errors import (
+    ContextLengthError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    SettingsError,
+)
 from gemma_space.generation import Recorder
 from gemma_space.model_source import ModelSource, served_checkpoints
 from gemma_space.registry import Lease, ModelRegistry
@@ -60,8 +65,14 @@ class Playground:
         """Serve what the settings name.
 
         Raises:
+            SettingsError: they contradict each other.
             ModelNotFoundError: a name in them is neither in the catalogue nor a Gemma folder.
         """
+        if settings.access == "deployer" and settings.hf_token is None:
+            raise SettingsError(
+                "GEMMA_SPACE_ACCESS=deployer needs the deployer's HF_TOKEN.",
+                "Set HF_TOKEN, or leave GEMMA_SPACE_ACCESS out.",
+            )
         token = settings.hf_token if settings.access == "deployer" else None
         access = Access(deployer_token=token.get_secret_value() if token else None)
         return cls(served_checkpoints(settings.models), access, settings)
@@ -174,9 +185,7 @@ class Playground:
         """
         row = self._find(request.model)
         params = self._params(row, request.controls)
-        limits.check_size(
-            request.system_prompt, request.reply_prefix, *limits.contents(request.messages)
-        )
+        limits.check_messages(request.messages, request.system_prompt, request.reply_prefix)
         chat.require_chat_format(row.variant)
         chat.mend(request.messages)  # an empty message is refused before anything is loaded
         with self._lease(row, request.precision, token) as (lease, notes):
@@ -258,7 +267,8 @@ class Playground:
     ) -> RenderedChat:
         """Exactly what `chat` with default controls would give the model."""
         row = self._find(model)
-        limits.check_size(system_prompt, *limits.contents(messages))
+        limits.check_messages(messages, system_prompt)
+        chat.require_chat_format(row.variant)
         tokenizer = self._source.tokenizer(row, token)
         prompt = chat.render(
             tokenizer,

@@ -150,6 +150,7 @@ class ModelRegistry:
         Raises:
             ModelTooLargeError: it cannot fit, even with everything idle evicted.
         """
+        self._await_cancelled(key)
         entry = self._enter(key, token)
         try:
             yield Lease(entry, self._clock)
@@ -202,6 +203,12 @@ class ModelRegistry:
         """Requests running or waiting on any engine."""
         with self._lock:
             return sum(e.served.engine.requests for e in self._entries.values() if e.served)
+
+    def _await_cancelled(self, key: ModelKey) -> None:
+        """A cancelled load of the same model gives its memory back before another begins."""
+        entry = self._entries.get(key)
+        if entry is not None and entry.cancelled:
+            entry.settled.wait()
 
     def _enter(self, key: ModelKey, token: str | None) -> _Entry:
         with self._lock:

@@ -72,9 +72,6 @@ class Settings(BaseSettings):
         validation_alias="HF_TOKEN",
         description="The deployer's Hub token; used for visitors only with `ACCESS=deployer`.",
     )
-    space_id: str = Field(
-        default="", validation_alias="SPACE_ID", description="Set by Hugging Face Spaces."
-    )
 
     @field_validator("models", mode="before")
     @classmethod
@@ -109,4 +106,4 @@ def set_library_defaults(environ: Mapping[str, str] | None = None) -> None:
         if name not in (os.environ if environ is None else environ):
             os.environ[name] = value
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)

@@ -55,7 +55,7 @@ class TextStream:
         """Add a token to `text`; true when a stop string has ended the reply."""
         if self.stopped or self._think(token_id):
             return self.stopped
-        piece = self._decode(token_id)
+        self._stream, piece = self._step(self._stream, token_id, self._skip_special)
         if not piece:
             return False
         self._held += piece
@@ -71,15 +71,15 @@ class TextStream:
         self._held = self._held[cut:]
         return False
 
-    def _decode(self, token_id: int) -> str:
-        """The text that this token completes; empty while a character is unfinished."""
+    def _step(self, stream: DecodeStream, token_id: int, skip: bool) -> tuple[DecodeStream, str]:
+        """The text that this token completes, and the stream to go on with."""
         try:
-            return self._stream.step(self._backend, token_id) or ""
+            return stream, stream.step(self._backend, token_id) or ""
         except Exception:
             # Bytes that are no character after bytes that were one: decoded together, the latter
             # would change in hindsight, which DecodeStream refuses with a bare Exception.
-            self._stream = DecodeStream(skip_special_tokens=self._skip_special)
-            return REPLACEMENT + (self._stream.step(self._backend, token_id) or "")
+            fresh = DecodeStream(skip_special_tokens=skip)
+            return fresh, REPLACEMENT + (fresh.step(self._backend, token_id) or "")
 
     def _think(self, token_id: int) -> bool:
         """Take a token that belongs to the thinking channel; false when it is part of the reply."""
@@ -89,7 +89,8 @@ class TextStream:
             return True
         if self._thinking is None:
             return False
-        self._thoughts += self._thinking.step(self._backend, token_id) or ""
+        self._thinking, text = self._step(self._thinking, token_id, True)
+        self._thoughts += text
         return True
 
     def finish(self) -> str:

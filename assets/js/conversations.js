@@ -5,7 +5,8 @@
   const space = window.GemmaSpace;
   const { node, button, store, transfer } = space;
 
-  const PATIENCE_MS = 3000;
+  const PATIENCE_MS = 5000;
+  const STOP_EVERY_MS = 150;
 
   let list = null;
   let message = null;
@@ -21,7 +22,8 @@
   let current = null;
   let replying = false;
   let lastStamp = 0; // microseconds
-  let atRest = () => {}; // called when the reply on its way has ended
+  const waiting = new Set(); // called when the reply on its way has ended
+  let opening = 0; // the newest wish to open something wins
   let show = null; // fires the list's event, for the page to show a conversation
 
   // Handed over by the page whenever the conversation has changed.
@@ -31,12 +33,14 @@
     if (stamp < lastStamp) return; // overtaken on its way
     lastStamp = stamp;
     replying = still;
-    if (id === current.id) {
-      current.messages = messages;
-      if (messages.length) store.write(current);
-    }
+    const target = id === current.id ? current : store.read(id) ?? { ...store.create(), id };
+    target.messages = messages;
+    if (messages.length) store.write(target);
+    else store.remove(id); // everything was undone
+    // A message sent in the moment of leaving: the page went back to it, and so does the list.
+    if (still) { current = target; store.rememberOpen(id); }
     draw();
-    if (!still) atRest();
+    if (!still) waiting.forEach((over) => over());
   };
 
   const system = (text) => {
@@ -48,13 +52,23 @@
   // A reply on its way belongs to the conversation on screen, so it ends before that is left.
   const stopReply = () => new Promise((resolve) => {
     if (!replying) { resolve(); return; }
-    atRest = () => { atRest = () => {}; resolve(); };
-    document.querySelector("#message .stop-button")?.click();
-    setTimeout(resolve, PATIENCE_MS); // a server that is gone never answers
+    const press = () => document.querySelector("#message .stop-button")?.click();
+    const pressing = setInterval(press, STOP_EVERY_MS); // the reply may be about to begin
+    const over = () => {
+      clearInterval(pressing);
+      waiting.delete(over);
+      resolve();
+    };
+    waiting.add(over);
+    setTimeout(over, PATIENCE_MS); // a server that is gone never answers
+    press();
   });
 
   const open = async (conversation) => {
+    opening += 1;
+    const mine = opening;
     await stopReply();
+    if (mine !== opening) return;
     current = store.read(conversation.id) ?? conversation;
     store.rememberOpen(current.id);
     replying = false;

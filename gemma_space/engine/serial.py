@@ -7,7 +7,8 @@ Logits processing is transformers' own, taken ready-made from `generate`.
 
 import logging
 import math
-import threading
+import time
+from collections import deque
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ from gemma_space.types import GenerationChunk, SamplingParams, TokenScore
 
 log = logging.getLogger(__name__)
 PREFILL_TOKENS = {"cpu": 128, "cuda": 1024}  # of one chunk; a step must stay well under a second
-WAIT_SECONDS = 0.05
+WAIT_SECONDS = 0.02
 
 
 class SerialEngine:
@@ -33,14 +34,12 @@ class SerialEngine:
     def __init__(self, model: Any, stop_ids: frozenset[int]) -> None:
         self._model = model
         self._stop_ids = stop_ids
-        self._turn = threading.Lock()
-        self._count_lock = threading.Lock()
-        self._requests = 0
+        self._line: deque[object] = deque()  # first come, first served; the first one runs
 
     @property
     def requests(self) -> int:
         """Requests running or waiting right now."""
-        return self._requests
+        return len(self._line)
 
     def stream(
         self, prompt_ids: tuple[int, ...], params: SamplingParams, *, top: int = 0
@@ -58,11 +57,12 @@ class SerialEngine:
         Raises:
             GenerationError: the model failed or gave logits that are no numbers.
         """
-        with self._count_lock:
-            self._requests += 1
+        ticket = object()
+        self._line.append(ticket)
         try:
-            while not self._turn.acquire(timeout=WAIT_SECONDS):
+            while self._line[0] is not ticket:
                 yield GenerationChunk()
+                time.sleep(WAIT_SECONDS)
             try:
                 yield from self._generate(prompt_ids, params, top)
             except torch.OutOfMemoryError:
@@ -77,11 +77,8 @@ class SerialEngine:
                     f"The model failed while generating ({type(error).__name__}).",
                     "Try again or load it in another precision; the server's log has the details.",
                 ) from error
-            finally:
-                self._turn.release()
         finally:
-            with self._count_lock:
-                self._requests -= 1
+            self._line.remove(ticket)
 
     def _generate(
         self, prompt_ids: tuple[int, ...], params: SamplingParams, top: int

@@ -85,7 +85,7 @@ class ChatTab:
 
     def read(self, values: Values, panel: ModelPanel) -> ChatRequest:
         """What is to be answered, with the model and the controls as they stand."""
-        turns, prefix = transcript.split_open_reply(transcript.read(values[self.chatbot]))
+        turns, prefix = transcript.split_pending(transcript.read(values[self.chatbot]))
         return ChatRequest(
             messages=transcript.messages(turns),
             model=values[panel.model],
@@ -101,18 +101,22 @@ class ChatTab:
             self.chatbot, self.system, panel.model, panel.precision, *self.sampling.inputs(),
         }  # fmt: skip
 
-    def asked(self, turns: Sequence[Turn]) -> Updates:
-        """The conversation with something to answer; nothing left of an earlier problem."""
+    def asked(self, turns: Sequence[Turn], before: str = "") -> Updates:
+        """The conversation with a reply on its way, which begins with `before`."""
+        waiting = Turn(role="assistant", text=before, footer=present.waiting())
         return {
-            self.chatbot: transcript.show(turns), self.notice: "",
+            self.chatbot: transcript.show([*turns, waiting]), self.notice: "",
             self.again: gr.update(visible=False), self.go_on: gr.update(visible=False),
+            self.box: gr.update(submit_btn=False, stop_btn=True),
         }  # fmt: skip
 
     def at_rest(self, turns: Sequence[Turn]) -> Updates:
-        """The buttons for a conversation in which no reply is on its way."""
-        cut = bool(turns) and turns[-1].footer is not None and present.was_cut(turns[-1].footer)
-        asking = bool(turns) and turns[-1].role == "user"
+        """The conversation with no reply on its way, and the ways to go on from there."""
+        last = turns[-1] if turns else None
+        cut = last is not None and last.role == "assistant" and present.was_cut(last.footer)
+        asking = last is not None and last.role == "user"
         return {
-            self.box: gr.update(submit_btn=True, stop_btn=False),
+            self.chatbot: transcript.show(turns), self.notice: "",
             self.again: gr.update(visible=asking), self.go_on: gr.update(visible=cut),
+            self.box: gr.update(submit_btn=True, stop_btn=False),
         }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from gemma_space.controls import CONTROLS, MAX_STOP_STRINGS, SEED, Control
+from gemma_space.controls import CONTROLS, MAX_SEED, MAX_STOP_STRINGS, SEED, Control
 from gemma_space.errors import InvalidControlError
 from gemma_space.types import Controls, SamplingParams
 from gemma_space.ui.events import Updates, Values
@@ -97,9 +97,10 @@ def read_seed(text: str | None) -> int | None:
     given = (text or "").strip()
     if not given:
         return None
-    if not given.isdecimal():
+    if not given.isdecimal() or len(given) > len(str(MAX_SEED)):
         raise InvalidControlError(
-            f"seed must be a whole number, not “{given[:40]}”.", "Leave it empty for a random one."
+            f"seed must be a whole number up to {MAX_SEED:,}, not “{given[:40]}”.",
+            "Leave it empty for a random one.",
         )
     return int(given)
 

@@ -37,7 +37,7 @@ class Conversations:
 
     def outputs(self) -> list[Block]:
         """What `save` sets."""
-        return [self._outbox]
+        return [self._outbox, self._open_id]
 
     def save(self, values: Values, turns: Sequence[Turn], *, replying: bool) -> Updates:
         """Have the browser keep these turns as the conversation that is open.
@@ -52,11 +52,14 @@ class Conversations:
             "stamp": time.time_ns() // 1000,  # a number that JavaScript holds exactly
         }
         # Gradio warns of markup in an HTML component's value; in JSON a `<` can be spelled out.
-        return {self._outbox: json.dumps(kept).replace("<", "\\u003c")}
+        return {
+            self._outbox: json.dumps(kept).replace("<", "\\u003c"),
+            # What is shown and whose it is arrive together, whatever was opened meanwhile.
+            self._open_id: values[self._open_id],
+        }
 
     def listen_for_opening(
         self,
-        chatbot: gr.Chatbot,
         system: gr.Textbox,
         opened: Callable[[Sequence[Turn]], Updates],
         opened_outputs: Sequence[Block],
@@ -67,14 +70,12 @@ class Conversations:
             conversation = _read(event._data)
             turns = transcript.from_stored(conversation["messages"])
             return {
-                chatbot: transcript.show(turns),
                 system: conversation["system_prompt"],
                 self._open_id: conversation["id"],
                 **opened(turns),
             }
 
-        listen([self._list.select], on_open, outputs=[chatbot, system, self._open_id,
-               *opened_outputs])  # fmt: skip
+        listen([self._list.select], on_open, outputs=[system, self._open_id, *opened_outputs])
         listen([system.change], None, {system}, js="(t) => GemmaSpace.conversations.system(t)")
 
 

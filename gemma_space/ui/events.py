@@ -17,6 +17,7 @@ from gradio.blocks import Block
 from gradio.components import Component
 
 from gemma_space.alerts import errors_shown
+from gemma_space.limits import MAX_GENERATIONS
 
 Values = Mapping[Component, Any]
 Updates = dict[Block, Any]
@@ -34,6 +35,7 @@ def listen(
     on_error: Callable[..., Updates] | None = None,
     trigger_mode: Literal["once", "multiple", "always_last"] | None = None,
     show_progress: Literal["full", "minimal", "hidden"] = "hidden",
+    generates: bool = False,
 ) -> Any:
     """Call `handler` whenever one of `triggers` fires; no triggers means when the page loads.
 
@@ -42,8 +44,9 @@ def listen(
         inputs: passed as one mapping from component to value, unless empty.
         js: runs in the browser before the handler, or instead of it. With a handler it must not
             take inputs: a set has no order.
+        generates: it shares the places of all events that run a model, the API's included.
         on_error: what to show in place of a toast, given the error's sentence and what the
-            handler was given.
+            handler was given; of a stream, with its updates so far.
 
     Returns:
         the event; `.then` of it is a trigger too.
@@ -57,7 +60,8 @@ def listen(
         "trigger_mode": trigger_mode,
         "show_progress": show_progress,
         "api_visibility": "private",
-        "concurrency_limit": None,  # the registry decides how much runs at once
+        "concurrency_limit": MAX_GENERATIONS if generates else None,
+        "concurrency_id": "generation" if generates else None,
     }
     if len(triggers) == 1:
         return triggers[0](**options)  # `gr.on` does not take `.then`
@@ -86,16 +90,18 @@ def _guarded(handler: Handler, on_error: Callable[..., Updates] | None) -> Handl
 
 def _guarded_stream(handler: Handler, on_error: Callable[..., Updates] | None) -> Handler:
     @functools.wraps(handler)
-    async def run(*args: Any) -> AsyncGenerator[Updates]:
+    async def run(values: Values, *args: Any) -> AsyncGenerator[Updates]:
+        shown = dict(values)  # what the page has by now, for whoever explains an error
         try:
             with errors_shown():
-                async with aclosing(handler(*args)) as updates:
+                async with aclosing(handler(values, *args)) as updates:
                     async for update in updates:
+                        shown.update(update)
                         yield update
         except gr.Error as error:
             if on_error is None:
                 raise
-            yield on_error(_words(error), *args)
+            yield on_error(_words(error), shown, *args)
 
     return run
 

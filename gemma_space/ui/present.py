@@ -19,6 +19,7 @@ REASONS: dict[FinishReason, str] = {
 }
 LICENSES = {"gemma": "Gemma Terms of Use", "apache-2.0": "Apache 2.0"}
 STOPPED = REASONS["cancelled"]
+FAILED = "Broken off by an error"
 VARIANTS = {
     "base": "Base model: it continues text and was not trained to chat.",
     "adapter": "Adapter: a small file of changes on top of another model.",
@@ -160,9 +161,9 @@ def reply(generation: Generation) -> Turn:
     )
 
 
-def was_cut(footer: Footer) -> bool:
+def was_cut(footer: Footer | None) -> bool:
     """Whether the reply ended before the model meant it to, so that it can be continued."""
-    return footer.title in (REASONS["length"], REASONS["cancelled"])
+    return footer is None or footer.title in (REASONS["length"], STOPPED, FAILED)
 
 
 def context_meter(used: int, limit: int) -> str:

@@ -150,6 +150,8 @@ def build(playground: Playground, panel: ModelPanel) -> None:
         return {**tab.idle(values), **panel.show_status()}
 
     def on_count(values: Values) -> Updates:
+        if not values[tab.prompt]:  # nobody is waiting for a tokenizer to be fetched
+            return {tab.count: ""}
         model, parse_special = values[panel.model], values[tab.parse_special]
         counted = len(playground.tokenize(values[tab.prompt] or "", model, parse_special).tokens)
         return {tab.count: present.token_meter(
@@ -166,8 +168,8 @@ def build(playground: Playground, panel: ModelPanel) -> None:
     length = tab.sampling.sliders["max_new_tokens"]
     inputs, shown = tab.inputs(panel), [*tab.running(), tab.prompt]
     runs = [
-        listen([tab.run.click], on_run, inputs, shown, on_error=failed),
-        listen([tab.go_on.click], on_go_on, inputs, shown, on_error=failed),
+        listen([tab.run.click], on_run, inputs, shown, on_error=failed, generates=True),
+        listen([tab.go_on.click], on_go_on, inputs, shown, on_error=failed, generates=True),
     ]
     for run in runs:  # `.then` follows success, error and Stop alike
         listen([run.then], on_over, {tab.completion, tab.footer},

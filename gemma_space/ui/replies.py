@@ -50,31 +50,33 @@ class Replies:
             InvalidRequestError: one is; what was typed stays where it is.
         """
         turns = self.turns_of(values)
-        if turns and turns[-1].footer is not None and turns[-1].footer.pending:
+        if transcript.is_pending(turns):
             raise InvalidRequestError("A reply is on its way.", "Stop it first, or wait for it.")
         return turns
 
-    def ask(self, values: Values, turns: Sequence[Turn]) -> Updates:
-        """The conversation with something to answer, shown and kept."""
-        return {**self.tab.asked(turns), **self.kept.save(values, turns, replying=True)}
+    def ask(self, values: Values, turns: Sequence[Turn], before: str = "") -> Updates:
+        """Have these turns answered; the answer begins with `before`."""
+        kept = [*turns, Turn(role="assistant", text=before, footer=present.waiting())]
+        return {**self.tab.asked(turns, before), **self.kept.save(values, kept, replying=True)}
 
     def at_rest(self, values: Values, turns: Sequence[Turn]) -> Updates:
-        """The conversation with nothing to answer: its buttons, and kept."""
+        """Show and keep a conversation with nothing to answer."""
         return {**self.tab.at_rest(turns), **self.kept.save(values, turns, replying=False)}
 
     def on_send(self, values: Values) -> Updates:
-        """Add what was typed."""
+        """Ask what was typed."""
         turns, text = self.turns_at_rest(values), values[self.tab.box] or ""
         if not text.strip():
             raise InvalidRequestError("The message is empty.", "Write something to send.")
-        return {**self.ask(values, [*turns, Turn(role="user", text=text)]), self.tab.box: ""}
+        asked = self.ask(values, [*turns, Turn(role="user", text=text)])
+        return {**asked, self.tab.box: gr.update(value="", submit_btn=False, stop_btn=True)}
 
     def on_example(self, values: Values, event: gr.SelectData) -> Updates:
         """Begin with an example."""
         return self.ask(values, [Turn(role="user", text=event.value["text"])])
 
     def on_retry(self, values: Values, event: gr.RetryData) -> Updates:
-        """Drop the last reply."""
+        """Ask again what the last reply answered."""
         turns = self.turns_at_rest(values)
         return self.ask(values, turns[: self.turn_at(values, event.index) + 1])
 
@@ -84,24 +86,23 @@ class Replies:
         turns, at = self.turns_at_rest(values), self.turn_at(values, event.index)
         if not turns[at].text.strip():
             turns[at] = replace(turns[at], text=transcript.unescape(str(event.previous_value)))
-            return {
-                self.tab.chatbot: transcript.show(turns),
-                self.tab.notice: present.problem(EMPTY_EDIT),
-            }
+            problem = present.problem(EMPTY_EDIT)
+            return {**self.at_rest(values, turns), self.tab.notice: problem}
         if turns[at].role == "user":
             return self.ask(values, turns[: at + 1])
-        return {**self.tab.asked(turns), **self.at_rest(values, turns)}
+        return self.at_rest(values, turns)
 
     def on_undo(self, values: Values, event: gr.UndoData) -> Updates:
-        """Take the last exchange back, the question into the box."""
+        """Take the last exchange back, the question into the box unless something is there."""
         turns, at = self.turns_at_rest(values), self.turn_at(values, event.index)
-        rest = turns[:at]
-        box = gr.update(value=turns[at].text)
-        return {**self.tab.asked(rest), **self.at_rest(values, rest), self.tab.box: box}
+        draft = values[self.tab.box] or turns[at].text
+        box = gr.update(value=draft, submit_btn=True, stop_btn=False)
+        return {**self.at_rest(values, turns[:at]), self.tab.box: box}
 
     def on_go_on(self, values: Values) -> Updates:
-        """Open the last reply again."""
-        return self.ask(values, transcript.reopen(self.turns_at_rest(values)))
+        """Continue the last reply."""
+        turns = self.turns_at_rest(values)
+        return self.ask(values, turns[:-1], turns[-1].text)
 
     def on_again(self, values: Values) -> Updates:
         """Ask once more what has no reply."""
@@ -113,28 +114,20 @@ class Replies:
         return transcript.turn_index(values[self.tab.chatbot], at)
 
     async def on_reply(self, values: Values) -> AsyncGenerator[Updates]:
-        """Answer what is unanswered, state by state."""
+        """Write the reply that was asked for, state by state."""
         turns = self.turns_of(values)
-        if not transcript.is_unanswered(turns):
-            yield {
-                self.tab.notice: gr.update()
-            }  # a stream that yields nothing would empty its outputs
+        if not turns or turns[-1].footer != present.waiting():
+            yield {self.tab.notice: gr.update()}  # yielding nothing would empty the outputs
             return
         request = self.tab.read(values, self.panel)
         row = self.playground.checkpoint(request.model)
-        asked, before = transcript.split_open_reply(turns)
-        waiting = Turn(role="assistant", text=before, footer=present.waiting())
-        yield {
-            self.tab.chatbot: transcript.show([*asked, waiting]),
-            self.tab.box: gr.update(submit_btn=False, stop_btn=True),
-        }
-        replied = waiting
+        asked, replied = turns[:-1], turns[-1]
         seconds = LONG_STATE_SECONDS if len(turns) > LONG_MESSAGES else STATE_SECONDS
         async with aclosing(paced(lambda: self.playground.chat(request), seconds)) as steps:
             async for step in steps:
                 if isinstance(step, LoadProgress):
                     words = present.load_words(step, row.title)
-                    replied = replace(waiting, footer=Footer(title=words, pending=True))
+                    replied = replace(turns[-1], footer=Footer(title=words, pending=True))
                     yield {self.tab.chatbot: transcript.show([*asked, replied])}
                 else:
                     replied = present.reply(step)
@@ -147,34 +140,26 @@ class Replies:
         yield {**self.at_rest(values, [*asked, replied]), **self.panel.show_status()}
 
     def failed(self, text: str, values: Values) -> Updates:
-        """An error keeps every word: the question stays, with the reason and a way on."""
-        turns, before = transcript.split_open_reply(self.turns_of(values))
-        if before:
-            footer = Footer(title=present.STOPPED)
-            turns = [*turns, Turn(role="assistant", text=before, footer=footer)]
-        return {
-            self.tab.chatbot: transcript.show(turns), self.tab.notice: present.problem(text),
-            **self.at_rest(values, turns),
-        }  # fmt: skip
+        """An error keeps every word said so far, with the reason and a way on."""
+        turns = transcript.settle(self.turns_of(values), present.FAILED)
+        return {**self.at_rest(values, turns), self.tab.notice: present.problem(text)}
 
     def on_over(self, values: Values) -> Updates:
-        """After Stop, mark what there is; a reply that ended by itself is left alone."""
-        before = self.turns_of(values)
-        turns = transcript.settle(before, present.STOPPED)
-        if turns == before:  # it came to its own end, and what is shown may be newer by now
+        """Settle a reply that did not end by itself: stopped, or refused before it began."""
+        turns = self.turns_of(values)
+        if not transcript.is_pending(turns):  # what is shown may be newer by now: leave it
             return {self.tab.notice: gr.update()}
-        shown = {self.tab.chatbot: transcript.show(turns), **self.at_rest(values, turns)}
-        return {**shown, **self.panel.show_status()}
+        turns = transcript.settle(turns, present.STOPPED)
+        return {**self.at_rest(values, turns), **self.panel.show_status()}
 
     def opened(self, turns: Sequence[Turn]) -> Updates:
         """What a conversation just opened shows besides its turns."""
-        return {**self.tab.at_rest(turns), self.tab.notice: "", self.tab.meter: ""}
+        return {**self.tab.at_rest(turns), self.tab.meter: ""}
 
     def wire(self) -> None:
         """Listen to every event that asks for a reply, ends one or opens a conversation."""
         outputs = [
-            *self.tab.asked([]),
-            self.tab.box,
+            *self.tab.at_rest([]),
             self.tab.meter,
             self.panel.status,
             *self.kept.outputs(),
@@ -194,6 +179,7 @@ class Replies:
                 {*context, *self.tab.inputs(self.panel)},
                 outputs,
                 on_error=self.failed,
+                generates=True,
             )
             # Follows success, error and Stop alike; only Stop leaves something to be settled.
             listen([replying.then], self.on_over, context, outputs)
@@ -201,8 +187,5 @@ class Replies:
         listen([self.tab.box.stop], None, cancels=replies)
         listen([self.tab.chatbot.undo], self.on_undo, context, outputs)
         self.kept.listen_for_opening(
-            self.tab.chatbot,
-            self.tab.system,
-            self.opened,
-            [self.tab.box, self.tab.again, self.tab.go_on, self.tab.notice, self.tab.meter],
+            self.tab.system, self.opened, [*self.tab.at_rest([]), self.tab.meter]
         )

@@ -20,7 +20,13 @@ THINKING = "Thinking"
 WORD_JOINER = "\u2060"
 _MARKUP = re.compile(r"<|!(?=\[)")
 _JOINED = re.compile(f"(<|!){WORD_JOINER}")
-_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
+# Only what Markdown is sure to read as code: a fence that opens a line, up to its own end, and a
+# span of backticks on one line, not escaped. Anything doubtful counts as text.
+_CODE = re.compile(
+    r"^ {0,3}(?P<fence>`{3,}|~{3,})[^\n`]*\n(?:.*?^ {0,3}(?P=fence)[`~]*[ \t]*$|.*\Z)"
+    r"|(?<![\\`])(?P<ticks>`+)(?!`)[^\n]*?[^\n`](?P=ticks)(?!`)",
+    re.DOTALL | re.MULTILINE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +44,7 @@ class Footer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One message. A reply without a footer is unfinished: it can be continued."""
+    """One message. A reply without a footer was never finished: the page went away meanwhile."""
 
     role: str
     text: str
@@ -122,11 +128,15 @@ def turn_index(value: Sequence[Shown], index: int) -> int:
 
 def escape(text: str) -> str:
     """Text that Markdown reads neither as HTML nor as an image; code is left as it is."""
-    parts = _CODE.split(text)
-    return "".join(
-        part if at % 2 else _MARKUP.sub(lambda found: found[0] + WORD_JOINER, part)
-        for at, part in enumerate(parts)
-    )
+    disarmed, end = [], 0
+    for code in _CODE.finditer(text):
+        disarmed += [_disarm(text[end : code.start()]), code[0]]
+        end = code.end()
+    return "".join([*disarmed, _disarm(text[end:])])
+
+
+def _disarm(text: str) -> str:
+    return _MARKUP.sub(lambda found: found[0] + WORD_JOINER, text)
 
 
 def unescape(text: str) -> str:
@@ -145,34 +155,26 @@ def messages(turns: Sequence[Turn]) -> tuple[Message, ...]:
     )
 
 
-def is_unanswered(turns: Sequence[Turn]) -> bool:
-    """Whether something is still to be said: the last turn is a question, or a reply cut open."""
-    return bool(turns) and (turns[-1].role == "user" or turns[-1].footer is None)
+def is_pending(turns: Sequence[Turn]) -> bool:
+    """Whether a reply has been asked for and has not ended."""
+    return bool(turns) and turns[-1].footer is not None and turns[-1].footer.pending
 
 
-def split_open_reply(turns: Sequence[Turn]) -> tuple[list[Turn], str]:
-    """The turns to answer and the text that the answer already begins with."""
-    if turns and turns[-1].role != "user" and turns[-1].footer is None:
-        return list(turns[:-1]), turns[-1].text
-    return list(turns), ""
-
-
-def reopen(turns: Sequence[Turn]) -> list[Turn]:
-    """The last reply without its footer, so that it is continued."""
-    return [*turns[:-1], replace(turns[-1], footer=None)] if turns else []
+def split_pending(turns: Sequence[Turn]) -> tuple[list[Turn], str]:
+    """The turns to answer, and the text that the answer already begins with."""
+    return (list(turns[:-1]), turns[-1].text) if is_pending(turns) else (list(turns), "")
 
 
 def settle(turns: Sequence[Turn], stopped: str) -> list[Turn]:
-    """No reply is on its way any more: one that still says so was stopped, or never began."""
-    if not turns or turns[-1].role == "user":
+    """No reply is on its way any more: one that still says so gets `stopped` as its reason.
+
+    One of which there is no word yet is gone.
+    """
+    last = turns[-1] if is_pending(turns) else None
+    if last is None or last.footer is None:
         return list(turns)
-    last = turns[-1]
     if not last.text:
         return list(turns[:-1])
-    if last.footer is None:
-        return [*turns[:-1], replace(last, footer=Footer(title=stopped))]
-    if not last.footer.pending:
-        return list(turns)
     return [*turns[:-1], replace(last, footer=replace(last.footer, title=stopped, pending=False))]
 
 
@@ -180,9 +182,11 @@ def settle(turns: Sequence[Turn], stopped: str) -> list[Turn]:
 
 
 def to_stored(turns: Sequence[Turn]) -> list[dict[str, Any]]:
-    """The turns as plain JSON."""
+    """The turns as plain JSON; of a reply on its way, the text it has."""
     stored: list[dict[str, Any]] = []
     for turn in turns:
+        if not turn.text and turn.footer is not None and turn.footer.pending:
+            continue
         kept: dict[str, Any] = {"role": turn.role, "content": turn.text}
         if turn.thinking:
             kept["thinking"] = turn.thinking

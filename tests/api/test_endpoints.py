@@ -2,14 +2,14 @@
 
 import itertools
 import time
+from dataclasses import fields
 from typing import Any
 
 import pytest
 from gradio_client import Client
 
 from gemma_space import registry
-from gemma_space.controls import CONTROL_NAMES
-from gemma_space.types import Message
+from gemma_space.types import Controls, Message
 from tests.api.conftest import DEMO, GATED, Served
 
 GENERATION = {
@@ -24,6 +24,7 @@ MODEL = {
     "repo_id", "title", "family", "parameters", "variant", "license", "gated", "context_length",
     "revision", "precisions", "loaded",
 }  # fmt: skip
+CONTROL_NAMES = [field.name for field in fields(Controls)]
 PARAMETERS = {
     "/models": [],
     "/status": [],

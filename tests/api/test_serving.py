@@ -27,6 +27,11 @@ def test_healthz_answers_with_json(app: Served) -> None:
     assert answer.json() == {"status": "ok"}
 
 
+def test_pages_show_no_pictures_of_other_servers(app: Served) -> None:
+    policy = httpx.get(app.url).headers["content-security-policy"]
+    assert policy == "img-src 'self' data: blob:"
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_the_deep_link_route_is_closed(app: Served, method: str) -> None:
     url = app.url + "gradio_api/deep_link?session_hash=x"

@@ -48,6 +48,7 @@ class FakePlayground:
     Attributes:
         events: "started", "finished" or "closed" for each stream, in order.
         requests, completions: what was asked for.
+        fail_after: how many words are said before an error; None for no error.
         spoken_at: when each word was said, in seconds since the epoch.
     """
 
@@ -56,6 +57,7 @@ class FakePlayground:
     load_steps: int = 0
     notes: tuple[str, ...] = ()
     finish_reason: str = "stop"
+    fail_after: int | None = None
     default_model: str = "fake/chat"
     events: list[str] = field(default_factory=list)
     requests: list[ChatRequest] = field(default_factory=list)
@@ -65,7 +67,15 @@ class FakePlayground:
     def reset(self) -> None:
         """Back to the usual script, with an empty log."""
         usual = FakePlayground()
-        for name in ("words", "seconds", "load_steps", "notes", "finish_reason", "events"):
+        for name in (
+            "words",
+            "seconds",
+            "load_steps",
+            "notes",
+            "finish_reason",
+            "fail_after",
+            "events",
+        ):
             setattr(self, name, getattr(usual, name))
         self.requests, self.completions, self.spoken_at = [], [], []
 
@@ -137,6 +147,8 @@ class FakePlayground:
                 done = count == len(self.words)
                 yield self._generation(text, count, self.finish_reason if done else None)
                 time.sleep(self.seconds)
+                if count == self.fail_after:
+                    raise self._failure()
             self.events.append("finished")
         except GeneratorExit:
             self.events.append("closed")

@@ -146,6 +146,14 @@ def test_undo_takes_the_exchange_back(chat: ChatPage, fake: FakePlayground) -> N
     assert [m["content"] for m in chat.stored()[0]["messages"]] == ["First", "A short reply."]
 
 
+def test_undoing_everything_leaves_nothing(chat: ChatPage) -> None:
+    chat.ask("Only")
+    chat.press_on_reply("Undo")
+    expect(chat.user_messages).to_have_count(0)
+    expect(chat.page.get_by_role("heading", name="What would you like to try?")).to_be_visible()
+    assert chat.stored() == []
+
+
 def test_editing_a_message_goes_on_from_there(chat: ChatPage, fake: FakePlayground) -> None:
     chat.ask("First")
     chat.ask("Second")
@@ -185,6 +193,19 @@ def test_an_error_keeps_the_message_and_offers_retry(chat: ChatPage, fake: FakeP
     expect(chat.replies).to_have_count(2)
     expect(chat.reply).to_have_text("A short reply.")
     expect(alert).to_have_count(0)
+
+
+def test_an_error_in_the_middle_keeps_what_was_said(chat: ChatPage, fake: FakePlayground) -> None:
+    fake.fail_after = 2
+    chat.ask("Hello")
+    expect(chat.page.locator("#notice")).to_contain_text("The model <b>stumbled</b>.")
+    expect(chat.reply).to_have_text("A short")
+    expect(chat.footer).to_contain_text("Broken off by an error")
+    assert chat.stored()[0]["messages"][1]["content"] == "A short "
+    fake.fail_after = None
+    chat.button("Continue").click()
+    expect(chat.reply).to_have_text("A short A short reply.")
+    assert fake.requests[-1].reply_prefix == "A short "
 
 
 def test_a_control_out_of_range_keeps_the_message(chat: ChatPage, fake: FakePlayground) -> None:

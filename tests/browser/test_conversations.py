@@ -121,6 +121,23 @@ def test_leaving_a_conversation_keeps_what_was_said(chat: ChatPage, fake: FakePl
     assert fake.events == ["started", "closed", "started", "finished"]
 
 
+def test_leaving_at_once_after_sending_mixes_nothing(chat: ChatPage, fake: FakePlayground) -> None:
+    chat.ask("First")
+    chat.page.locator(".new-conversation").click()
+    expect(chat.replies).to_have_count(0)
+    fake.words, fake.seconds = ("slow ", "but ", "sure"), 0.3
+    chat.send("Second")
+    first = chat.conversations.locator(".title", has_text="First")
+    first.click()
+    expect(chat.page.locator(".conversation.open")).to_have_count(1)
+    chat.finished()
+    first.click()
+    expect(chat.user_messages).to_have_text("First")
+    expect(chat.reply).to_have_text("A short reply.")
+    kept = {one["messages"][0]["content"]: len(one["messages"]) for one in chat.stored()}
+    assert kept in ({"First": 2, "Second": 2}, {"First": 2, "Second": 1})
+
+
 def test_two_tabs_do_not_wipe_each_other(chat: ChatPage) -> None:
     other = ChatPage(chat.page.context.new_page(), chat.url).open()
     chat.ask("From the first tab")

@@ -1,6 +1,7 @@
 """Every control: its range, its types, its words; and how defaults and limits are filled in."""
 
 import math
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -8,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemma_space.controls import (
-    CONTROL_NAMES,
     CONTROLS,
     MAX_SEED,
     MAX_STOP_LENGTH,
@@ -43,7 +43,7 @@ def refused(**wanted: Any) -> InvalidControlError:
 
 
 def test_the_controls_are_those_of_the_public_contract() -> None:
-    assert CONTROL_NAMES == (
+    assert tuple(field.name for field in fields(Controls)) == (
         "max_new_tokens", "temperature", "top_p", "top_k", "min_p", "typical_p",
         "repetition_penalty", "no_repeat_ngram_size", "seed", "stop", "ignore_eos",
     )  # fmt: skip
@@ -166,3 +166,8 @@ def test_stop_strings_are_refused(stop: Any) -> None:
 def test_ignore_eos_is_a_boolean(value: Any) -> None:
     assert refused(ignore_eos=value).message.startswith("ignore_eos ")
     assert resolved(ignore_eos=True).ignore_eos is True
+
+
+@EVERY
+def test_a_number_beyond_all_bounds_is_refused_in_words(control: Control) -> None:
+    assert "far too large" in str(refused(**{control.name: 10**400}))

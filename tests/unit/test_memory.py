@@ -1,11 +1,19 @@
 """Bytes of weights against figures measured apart from the code, and what fits a budget."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gemma_space.catalog import Checkpoint, hub_catalog
-from gemma_space.memory import fits, kv_bytes, probe_device, show_bytes, weights_bytes
+from gemma_space.memory import (
+    find_container,
+    fits,
+    kv_bytes,
+    probe_device,
+    show_bytes,
+    weights_bytes,
+)
 from gemma_space.types import Precision
 
 GIB = 2**30
@@ -111,3 +119,25 @@ def test_the_device_is_there() -> None:
     device = probe_device()
     assert device.kind in ("cpu", "cuda")
     assert 0 < device.free_bytes() < device.total_bytes
+
+
+@pytest.mark.parametrize(
+    ("limit", "usage"),
+    [("memory.max", "memory.current"),
+     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")],
+)  # fmt: skip
+def test_a_containers_limit_is_found(tmp_path: Path, limit: str, usage: str) -> None:
+    (tmp_path / "memory").mkdir()
+    (tmp_path / limit).write_text("16000\n")
+    (tmp_path / usage).write_text("4000\n")
+    container = find_container(tmp_path)
+    assert container is not None
+    assert (container.limit, container.left()) == (16_000, 12_000)
+
+
+@pytest.mark.parametrize("limit", ["max\n", str(2**63 - 4096), "nonsense"])
+def test_no_limit_is_no_container(tmp_path: Path, limit: str) -> None:
+    (tmp_path / "memory.max").write_text(limit)
+    (tmp_path / "memory.current").write_text("4000")
+    assert find_container(tmp_path) is None
+    assert find_container(tmp_path / "absent") is None

@@ -9,6 +9,7 @@ from contextlib import aclosing
 
 import pytest
 
+from gemma_space import pacing
 from gemma_space.pacing import paced
 
 PATIENCE = 10
@@ -156,3 +157,23 @@ def test_the_loop_stays_free_while_the_source_blocks() -> None:
         return [await waiting, *[item async for item in updates]]
 
     assert asyncio.run(run()) == [1]
+
+
+def test_a_state_that_lasts_is_repeated_so_that_a_lost_listener_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pacing, "HEARTBEAT_SECONDS", 0.05)
+
+    def source() -> Iterator[int]:
+        for _ in range(40):
+            time.sleep(0.01)
+            yield 7
+
+    items, _ = collect(source, 0.0)
+    assert set(items) == {7}
+    assert 2 <= len(items) < 20
+
+
+def test_a_state_that_lasts_is_not_repeated_at_once() -> None:
+    items, _ = collect(lambda: iter([7] * 200), 0.0)
+    assert items == [7]

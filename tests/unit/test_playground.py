@@ -6,6 +6,7 @@ from typing import Any
 import peft
 import pytest
 import torch
+from pydantic import SecretStr
 from transformers import AutoModelForCausalLM
 
 from gemma_space.access import Access
@@ -15,6 +16,7 @@ from gemma_space.errors import (
     LoadError,
     ModelNotFoundError,
     ModelTooLargeError,
+    SettingsError,
 )
 from gemma_space.local_checkpoint import local_checkpoint
 from gemma_space.model_source import served_checkpoints
@@ -198,3 +200,9 @@ def test_a_pickled_adapter_is_refused(
     torch.save({}, tmp_path / "adapter_model.bin")
     with pytest.raises(LoadError, match=r"adapter_model\.safetensors"):
         list(serving(gemma_3, tmp_path).chat(ask(tmp_path, user("Hi"))))
+
+
+def test_serving_everyone_needs_the_deployers_token() -> None:
+    with pytest.raises(SettingsError, match="needs the deployer's HF_TOKEN"):
+        Playground.from_settings(Settings(access="deployer"))
+    Playground.from_settings(Settings(access="deployer", hf_token=SecretStr("hf_canary12345")))

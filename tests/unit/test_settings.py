@@ -24,7 +24,6 @@ def test_an_empty_environment_gives_the_defaults(monkeypatch: pytest.MonkeyPatch
     assert settings.max_new_tokens == 4096
     assert settings.queue_size == 64
     assert settings.hf_token is None
-    assert settings.space_id == ""
 
 
 def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +44,6 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         GEMMA_SPACE_MAX_NEW_TOKENS="100",
         GEMMA_SPACE_QUEUE_SIZE="2",
         HF_TOKEN="hf_canary123456",
-        SPACE_ID="me/space",
         GEMMA_SPACE_UNKNOWN="is no error",
     )
     assert settings.models == ("google/gemma-3-1b-it", "/models/mine", "./x")
@@ -53,7 +51,6 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.memory_budget == 20 * 2**30
     assert settings.access == "deployer"
     assert (settings.max_new_tokens, settings.queue_size) == (100, 2)
-    assert settings.space_id == "me/space"
     assert settings.hf_token is not None
     assert settings.hf_token.get_secret_value() == "hf_canary123456"
 

@@ -62,6 +62,26 @@ def test_markup_is_disarmed_outside_code_only() -> None:
     assert transcript.unescape(escaped) == text
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["foo ```<img src=x>", "\\`<img src=x>\\`", "\\`![a](b)\\`", "`a\n<img>`", "~~ ~<img>",
+     "text ~~~\n<img>", "````\ncode\n````\n<img>", "`` ` <img>"],
+)  # fmt: skip
+def test_what_markdown_does_not_read_as_code_is_disarmed(text: str) -> None:
+    escaped = transcript.escape(text)
+    assert "<img" not in escaped
+    assert "![" not in escaped
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["```\n<p>\n```", "~~~html\n<p>\n~~~", "````\n```\n<p>\n````", "`` `<p>` ``", "a `<p>` b",
+     "```python\n<p> still open"],
+)  # fmt: skip
+def test_code_is_left_as_it_is(code: str) -> None:
+    assert transcript.escape(code) == code
+
+
 @given(TEXTS)
 def test_escaping_loses_nothing(text: str) -> None:
     assert transcript.unescape(transcript.escape(text)) == text
@@ -81,25 +101,18 @@ def test_the_model_sees_neither_thoughts_nor_footers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("turns", "unanswered", "prefix"),
+    ("turns", "pending", "before"),
     [
         ([], False, ""),
-        ([QUESTION], True, ""),
+        ([QUESTION], False, ""),
         ([QUESTION, REPLY], False, ""),
-        ([QUESTION, Turn(role="assistant", text="Ye")], True, "Ye"),
-        ([QUESTION, Turn(role="assistant", text="Ye", footer=PENDING)], False, ""),
+        ([QUESTION, Turn(role="assistant", text="Ye")], False, ""),
+        ([QUESTION, Turn(role="assistant", text="Ye", footer=PENDING)], True, "Ye"),
     ],
 )
-def test_what_is_still_to_be_said(turns: list[Turn], unanswered: bool, prefix: str) -> None:
-    assert transcript.is_unanswered(turns) is unanswered
-    asked, before = transcript.split_open_reply(turns)
-    assert before == prefix
-    assert asked == (turns[:-1] if prefix else turns)
-
-
-def test_continuing_takes_the_footer_away() -> None:
-    assert transcript.is_unanswered(transcript.reopen([QUESTION, REPLY]))
-    assert transcript.reopen([]) == []
+def test_what_is_still_to_be_said(turns: list[Turn], pending: bool, before: str) -> None:
+    assert transcript.is_pending(turns) is pending
+    assert transcript.split_pending(turns) == (turns[:-1] if pending else turns, before)
 
 
 @pytest.mark.parametrize(
@@ -107,8 +120,7 @@ def test_continuing_takes_the_footer_away() -> None:
     [
         (REPLY, REPLY),
         (Turn(role="assistant", text="", footer=PENDING), None),
-        (Turn(role="assistant", text="Ye"),
-         Turn(role="assistant", text="Ye", footer=Footer(title="Stopped"))),
+        (Turn(role="assistant", text="Ye"), Turn(role="assistant", text="Ye")),
         (Turn(role="assistant", text="Ye", footer=PENDING),
          Turn(role="assistant", text="Ye", footer=Footer(title="Stopped", log="5 + 2 tokens"))),
     ],

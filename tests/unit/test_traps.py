@@ -182,6 +182,17 @@ def test_trap_04_thoughts_are_split_off_by_token_and_never_glued_to_the_answer()
     assert raw.thinking == ""
 
 
+def test_trap_04_thoughts_with_bytes_that_are_no_character_do_not_break_the_stream() -> None:
+    tokenizer = tiny.build_tokenizer(tiny.GEMMA_4)
+    opens, closes = tokenizer.convert_tokens_to_ids(["<|channel>", "<channel|>"])
+    thought = tokenizer.encode("thought\na", add_special_tokens=False)
+    odd = tokenizer.convert_tokens_to_ids(["<0x20>", "<0xFD>"])
+    word = tokenizer.encode("yes", add_special_tokens=False)
+    stream = TextStream(tokenizer)
+    assert texts(stream, [opens, *thought, *odd, *word, closes, *word])[-1] == "yes"
+    assert stream.thinking == "a \ufffdyes"
+
+
 def test_trap_04_written_channel_markers_are_only_text() -> None:
     tokenizer = tiny.build_tokenizer(tiny.GEMMA_4)
     ids = byte_ids(tokenizer, "a <|channel>b<channel|> c")
@@ -463,6 +474,20 @@ def test_trap_10_a_stream_nobody_started_holds_nothing(gemma_3: Any) -> None:
     assert engine.requests == 0
     del stream
     gc.collect()
+    assert engine.requests == 0
+
+
+def test_trap_10_those_who_wait_are_served_in_the_order_they_came(gemma_3: Any) -> None:
+    engine = SerialEngine(gemma_3, frozenset())
+    streams = [engine.stream((2, 150), greedy()) for _ in range(4)]
+    for stream in streams:
+        next(stream)  # joins the line; the first one runs
+    served = []
+    for place, stream in enumerate(streams):
+        waiting = streams[place + 1 :]
+        assert all(next(other).token_id is None for other in waiting)
+        served.append([chunk for chunk in stream if chunk.token_id is not None])
+    assert all(served)
     assert engine.requests == 0
 
 
