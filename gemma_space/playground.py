@@ -77,8 +77,6 @@ class Playground:
         access = Access(deployer_token=token.get_secret_value() if token else None)
         return cls(served_checkpoints(settings.models), access, settings)
 
-    # --- what there is ---------------------------------------------------------------------
-
     def choices(self) -> tuple[Checkpoint, ...]:
         """The checkpoints served, in display order. Instant; needs no torch."""
         return tuple(self._checkpoints.values())
@@ -135,8 +133,6 @@ class Playground:
             queue=self._registry.requests(),
         )
 
-    # --- models in and out of memory --------------------------------------------------------
-
     def load(
         self, model: str, precision_name: str = "auto", token: str | None = None
     ) -> Iterator[LoadProgress]:
@@ -172,8 +168,6 @@ class Playground:
                 memory.probe_device()
         except Exception:
             log.exception("the default model could not be loaded ahead of its first use")
-
-    # --- generation -------------------------------------------------------------------------
 
     def chat(
         self, request: ChatRequest, token: str | None = None
@@ -246,8 +240,6 @@ class Playground:
             )  # fmt: skip
             yield from recorder.record(served.engine.stream(ids, params, top=top))
 
-    # --- looking at tokens ------------------------------------------------------------------
-
     def tokenize(
         self, text: str, model: str, parse_special: bool = True, token: str | None = None
     ) -> Tokenization:
@@ -283,8 +275,6 @@ class Playground:
             dropped_messages=prompt.dropped_messages,
             notes=prompt.notes,
         )
-
-    # --- the parts --------------------------------------------------------------------------
 
     def _find(self, model: object) -> Checkpoint:
         row = self._checkpoints.get(model) if isinstance(model, str) else None
