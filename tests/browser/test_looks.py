@@ -37,7 +37,7 @@ READABLE = (
     ".model-note p", ".status-card", ".status-card b", ".conversation .title", ".link-button",
     ".tab-container button.selected", ".tab-container button:not(.selected)",
     "#settings .label-wrap span", ".problem", "#system-prompt label span", ".example",
-    ".placeholder p", "#next-steps button",
+    ".placeholder p", "#next-steps button", "#transcript .token.comment",
 )  # fmt: skip
 
 
