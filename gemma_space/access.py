@@ -53,6 +53,10 @@ WORDS: dict[Verdict, tuple[str, str]] = {
         "The Hub has no repository {repo_id} that this token can see.",
         "Check the name, or sign in with an account that may see it.",
     ),
+    "revision_missing": (
+        "The repository {repo_id} has no branch or commit “{revision}”.",
+        "Leave the revision out, or check it on the repository's page.",
+    ),
     "rate_limited": (
         "The Hub answers no more questions for the moment.",
         "Wait a minute and try again.",
@@ -85,7 +89,7 @@ class Access:
         self._key = os.urandom(32)
         self._lock = threading.Lock()
         self._ready: dict[bytes, tuple[Answer, float]] = {}
-        self._commits: dict[str, str] = {}
+        self._commits: dict[tuple[str, str], str] = {}
 
     def token_for(self, visitor_token: str | None) -> str | None:
         """The token that acts for this visitor: the deployer's where that is shared."""
@@ -99,36 +103,57 @@ class Access:
         """
         if checkpoint.is_local:
             return checkpoint.revision
-        answer = self.check(checkpoint, visitor_token)
+        return self.require_repository(
+            checkpoint.repo_id, visitor_token,
+            revision=checkpoint.revision, title=checkpoint.title, gated=checkpoint.gated,
+        )  # fmt: skip
+
+    def last_commit(self, checkpoint: Checkpoint) -> str:
+        """The commit that `require` returned last, or the revision's name before that."""
+        seen = (checkpoint.repo_id, checkpoint.revision)
+        return self._commits.get(seen, checkpoint.revision)
+
+    def require_repository(
+        self,
+        repo_id: str,
+        visitor_token: str | None,
+        *,
+        revision: str = "main",
+        title: str = "",
+        gated: bool = True,
+    ) -> str:
+        """As `require`, for a repository of which no row exists yet."""
+        answer = self.check(repo_id, revision, visitor_token)
         if answer.verdict == "ready":
-            commit = answer.commit or checkpoint.revision
-            self._commits[checkpoint.repo_id] = commit
+            commit = answer.commit or revision
+            self._commits[(repo_id, revision)] = commit
             return commit
-        if answer.verdict == "hub_unreachable" and not checkpoint.gated:
+        if answer.verdict == "hub_unreachable" and not gated:
             # What is in memory or on disk may be enough, and nobody need be asked.
-            return self._commits.get(checkpoint.repo_id, checkpoint.revision)
+            return self._commits.get((repo_id, revision), revision)
         message, hint = WORDS[answer.verdict]
         facts = {
-            "title": checkpoint.title,
-            "repo_id": checkpoint.repo_id,
-            "url": hub.repo_url(checkpoint.repo_id),
+            "title": title or repo_id,
+            "repo_id": repo_id,
+            "revision": revision,
+            "url": hub.repo_url(repo_id),
         }
-        raise AccessDeniedError(message.format(**facts), hint.format(**facts))
+        raise AccessDeniedError(message.format(**facts), hint.format(**facts), answer.verdict)
 
-    def check(self, checkpoint: Checkpoint, visitor_token: str | None) -> Answer:
+    def check(self, repo_id: str, revision: str, visitor_token: str | None) -> Answer:
         """The verdict for this visitor, from memory for up to five minutes once it was ready."""
         try:
             token = hub.clean_token(self.token_for(visitor_token))
         except ValueError:
             return Answer("token_malformed")
         # The key joins token and repository under a secret of this process: nothing to steal.
-        text = f"{token}\0{checkpoint.repo_id}\0{checkpoint.revision}".encode()
+        text = f"{token}\0{repo_id}\0{revision}".encode()
         key = hmac.new(self._key, text, hashlib.sha256).digest()
         with self._lock:
             kept = self._ready.get(key)
         if kept and kept[1] > self._clock():
             return kept[0]
-        answer = self._probe(checkpoint.repo_id, checkpoint.revision, token)
+        answer = self._probe(repo_id, revision, token)
         with self._lock:
             self._ready.pop(key, None)
             if answer.verdict == "ready":

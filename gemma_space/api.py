@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import gradio as gr
 from gradio.events import api as add_endpoint
 
-from gemma_space import chat, precision
+from gemma_space import attention, chat, precision
 from gemma_space.alerts import errors_shown
 from gemma_space.errors import InvalidRequestError
 from gemma_space.limits import MAX_GENERATIONS
@@ -46,16 +46,17 @@ def _register_models(playground: Playground) -> None:
     def models() -> list[dict[str, Any]]:
         """Every checkpoint served here, with what each precision needs on this machine."""
         with errors_shown():
-            return [as_json(row) for row in playground.models()]
+            return [as_json(row) for row in playground.library.rows()]
 
     def status() -> dict[str, Any]:
         """The device, its memory, the models loaded and the requests running or waiting."""
         with errors_shown():
-            return as_json(playground.status())
+            return as_json(playground.library.status())
 
     async def load(
         model: str = playground.default_model,
         precision: str = "auto",
+        attention: str = "auto",
         oauth_token: gr.OAuthToken | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
         """Bring a model into memory, reporting phase, bytes and seconds; ends with phase "ready".
@@ -63,9 +64,10 @@ def _register_models(playground: Playground) -> None:
         Args:
             model: repo id from /models.
             precision: auto, fp32, bf16, fp16, int8 or int4.
+            attention: auto, eager, sdpa or flash_attention_2, where the checkpoint has it.
         """
         async for progress in _stream(
-            lambda: playground.load(model, precision, _token(oauth_token))
+            lambda: playground.library.load(model, precision, _token(oauth_token), attention)
         ):
             yield as_json(progress)
 
@@ -77,7 +79,7 @@ def _register_models(playground: Playground) -> None:
             precision: the one to unload; auto means all.
         """
         with errors_shown():
-            return as_json(playground.unload(model, precision))
+            return as_json(playground.library.unload(model, precision))
 
     add_endpoint(models, api_name="models", concurrency_limit=None)
     add_endpoint(status, api_name="status", concurrency_limit=None)
@@ -103,6 +105,7 @@ def _register_generation(playground: Playground) -> None:
         seed: int | None = None,
         stop: list[str] = [],  # noqa: B006
         ignore_eos: bool = False,
+        attention: str = "auto",
         oauth_token: gr.OAuthToken | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
         """Answer a message; each update carries the reply so far, the last one why it stopped.
@@ -118,6 +121,7 @@ def _register_generation(playground: Playground) -> None:
             seed: left out: random; the one used is reported.
             stop: texts that end the reply and are not shown.
             ignore_eos: go on past the end of the turn.
+            attention: auto, eager, sdpa or flash_attention_2, where the checkpoint has it.
         """
         with errors_shown():
             request = ChatRequest(
@@ -128,6 +132,7 @@ def _register_generation(playground: Playground) -> None:
                 system_prompt=_text("system_prompt", system_prompt),
                 model=model,
                 precision=_precision(precision),
+                attention=_attention(attention),
                 controls=Controls(
                     max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
                     top_k=top_k, min_p=min_p, typical_p=typical_p,
@@ -158,6 +163,7 @@ def _register_generation(playground: Playground) -> None:
         seed: int | None = None,
         stop: list[str] = [],  # noqa: B006
         ignore_eos: bool = False,
+        attention: str = "auto",
         oauth_token: gr.OAuthToken | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
         """Continue a raw prompt exactly as given; streams like /chat.
@@ -174,12 +180,14 @@ def _register_generation(playground: Playground) -> None:
             seed: left out: random; the one used is reported.
             stop: texts that end the completion and are not shown.
             ignore_eos: go on past the end of the turn.
+            attention: auto, eager, sdpa or flash_attention_2, where the checkpoint has it.
         """
         with errors_shown():
             request = CompletionRequest(
                 prompt=_text("prompt", prompt),
                 model=model,
                 precision=_precision(precision),
+                attention=_attention(attention),
                 add_bos=_flag("add_bos", add_bos),
                 parse_special=_flag("parse_special", parse_special),
                 logprobs=logprobs,
@@ -261,6 +269,10 @@ def _token(oauth_token: gr.OAuthToken | None) -> str | None:
 
 def _precision(name: object) -> precision.Precision:
     return precision.parse(name)
+
+
+def _attention(name: object) -> attention.Attention:
+    return attention.parse(name)
 
 
 def _text(name: str, value: object) -> str:

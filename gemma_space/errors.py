@@ -52,7 +52,14 @@ class ModelNotFoundError(GemmaSpaceError):
 
 
 class AccessDeniedError(GemmaSpaceError):
-    """The Hub does not let this visitor use this checkpoint, or could not be asked."""
+    """The Hub does not let this visitor use this checkpoint, or could not be asked.
+
+    `verdict` is the machine's word for it, see `hub.Verdict`.
+    """
+
+    def __init__(self, message: str, hint: str = "", verdict: str = "") -> None:
+        super().__init__(message, hint)
+        self.verdict = verdict
 
 
 class PrecisionUnsupportedError(GemmaSpaceError):

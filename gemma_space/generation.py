@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gemma_space.registry import ModelKey
+from gemma_space.lease import ModelKey
 from gemma_space.tokens import TextStream, pieces
 from gemma_space.types import (
     FinishReason,

@@ -6,14 +6,19 @@ or a signed address.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx2
-from huggingface_hub import constants, get_session, hf_hub_url, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub import HfApi, constants, get_session, hf_hub_url, snapshot_download
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    SafetensorsParsingError,
+)
 from huggingface_hub.utils import build_hf_headers
 from huggingface_hub.utils import tqdm as hub_tqdm
 
@@ -22,10 +27,13 @@ from gemma_space.errors import DownloadError
 Verdict = Literal[
     "ready", "no_token", "token_malformed", "token_invalid", "license_not_accepted",
     "request_pending", "request_rejected", "token_lacks_gated_scope", "repo_missing",
-    "rate_limited", "hub_unreachable",
+    "revision_missing", "rate_limited", "hub_unreachable",
 ]  # fmt: skip
 # What a checkpoint needs; other formats and duplicates of the weights stay on the Hub.
 FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
+# What tells which model a repository holds, without its weights or vocabulary.
+DESCRIPTION = ["config.json", "generation_config.json", "tokenizer_config.json",
+               "chat_template.jinja", "adapter_config.json"]  # fmt: skip
 PROBE_FILE = "tokenizer_config.json"  # gated, unlike README.md; not counted as a download
 PROBE_TIMEOUT_SECONDS = 10
 _TOKEN = re.compile(r"[A-Za-z0-9_\-.]{8,4096}")
@@ -37,6 +45,20 @@ class Answer:
 
     verdict: Verdict
     commit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a repository says about itself, without its weights.
+
+    `folder` holds its small files; `tensors` are dtype and shape by name, from the headers of its
+    safetensors files.
+    """
+
+    folder: Path
+    tensors: dict[str, tuple[str, tuple[int, ...]]]
+    gated: bool
+    license: str
 
 
 class DownloadCancelled(BaseException):
@@ -93,6 +115,8 @@ def _classify(status: int, headers: Any, has_token: bool) -> Answer:
         if "awaiting a review" in message:
             return Answer("request_pending")
         return Answer("request_rejected" if "rejected" in message else "license_not_accepted")
+    if code == "RevisionNotFound":
+        return Answer("revision_missing")
     if status == 401 and has_token:
         return Answer("token_invalid")
     if status == 403 and "fine-grained" in message:
@@ -103,6 +127,33 @@ def _classify(status: int, headers: Any, has_token: bool) -> Answer:
 def repo_url(repo_id: str) -> str:
     """The page where a person reads about the model and accepts its licence."""
     return f"{constants.ENDPOINT}/{repo_id}"
+
+
+def describe(repo_id: str, commit: str, token: str | None) -> Description:
+    """Read what a repository holds: a few kilobytes, whatever the size of its weights.
+
+    Raises:
+        DownloadError: worded for people.
+    """
+    folder = _snapshot(repo_id, commit, token, DESCRIPTION, hub_tqdm)
+    api, sent = HfApi(endpoint=constants.ENDPOINT), token or False
+    with _failures_in_words(f"The files of {repo_id} could not be looked at"):
+        info = api.model_info(repo_id, revision=commit, token=sent, timeout=PROBE_TIMEOUT_SECONDS)
+        names = [file.rfilename for file in info.siblings or ()]
+        headers = [
+            api.parse_safetensors_file_metadata(
+                repo_id, name, revision=commit, token=sent, timeout=PROBE_TIMEOUT_SECONDS
+            )
+            for name in names
+            if name.endswith(".safetensors") and "/" not in name
+        ]
+    tensors = {
+        name: (tensor.dtype, tuple(tensor.shape))
+        for header in headers
+        for name, tensor in header.tensors.items()
+    }
+    card = info.card_data
+    return Description(folder, tensors, bool(info.gated), str(card.license or "") if card else "")
 
 
 def download(
@@ -137,7 +188,7 @@ def download_tokenizer(repo_id: str, revision: str, token: str | None) -> Path:
 def _snapshot(
     repo_id: str, revision: str, token: str | None, patterns: list[str], bar: type[hub_tqdm]
 ) -> Path:
-    try:
+    with _failures_in_words(f"The files of {repo_id} could not be downloaded"):
         folder = snapshot_download(
             repo_id,
             revision=revision,
@@ -145,12 +196,21 @@ def _snapshot(
             allow_patterns=patterns,
             tqdm_class=bar,
         )
-    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError, RuntimeError) as error:
+    return Path(folder)
+
+
+@contextmanager
+def _failures_in_words(subject: str) -> Iterator[None]:
+    try:
+        yield
+    except (
+        HfHubHTTPError, httpx2.HTTPError, OSError, ValueError, RuntimeError,
+        SafetensorsParsingError,
+    ) as error:  # fmt: skip
         raise DownloadError(
-            f"The files of {repo_id} could not be downloaded ({type(error).__name__}).",
+            f"{subject} ({type(error).__name__}).",
             "Check the connection and the free disk space, then load it again.",
         ) from None
-    return Path(folder)
 
 
 def _reporting_bar(

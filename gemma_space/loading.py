@@ -7,25 +7,33 @@ and transformers, which takes seconds: only `registry`'s loader does, once the p
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GenerationConfig,
+)
 from transformers.utils import logging as transformers_logging
 
+from gemma_space import memory
 from gemma_space.catalog import Checkpoint
 from gemma_space.chat import turn_end_ids
+from gemma_space.checkpoint_files import stop_ids_of
 from gemma_space.errors import LoadError, ModelTooLargeError
-from gemma_space.local_checkpoint import stop_ids_of
-from gemma_space.types import Precision
+from gemma_space.following import FollowedLoad
+from gemma_space.reading import ReadAhead
+from gemma_space.types import Attention, Precision
 
 log = logging.getLogger(__name__)
-READ_BYTES = 16 * 2**20  # one step of progress, and the longest wait of a cancel
 DTYPES = {
     Precision.FP32: torch.float32,
     Precision.BF16: torch.bfloat16,
@@ -36,8 +44,8 @@ DTYPES = {
 }
 
 
-class LoadCancelledError(Exception):
-    """The last one waiting for this load has gone."""
+# Gemma 3n's AltUp layers have as few as four outputs: nothing to save, and no kernel for it.
+NOT_QUANTIZED = {"gemma3n": ["lm_head", r".*\.altup"]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,31 +62,42 @@ def load(
     checkpoint: Checkpoint,
     folder: Path,
     precision: Precision,
-    device: str,
     report: Callable[[int, int], None],
     cancelled: Callable[[], bool],
+    *,
+    attention: Attention = Attention.AUTO,
+    place: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
-    """Load a checkpoint's folder onto a device.
+    """Load a checkpoint's folder.
 
     Args:
         precision: not `auto`.
-        device: a torch device, e.g. `cpu` or `cuda:0`.
-        report: called with bytes read and bytes in all.
+        report: called with bytes that are read and in place, and bytes in all.
         cancelled: asked between steps.
+        place: where the weights go, see `placement.arguments`; left out: the CPU.
 
     Raises:
         LoadError: files missing, damaged or not of this architecture; pickles only.
         ModelTooLargeError: the device ran out of memory; nothing stays behind.
         LoadCancelledError: `cancelled` said so.
     """
-    _read_ahead(sorted(folder.glob("*.safetensors")), report, cancelled)
-    with _failures_in_words(
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise LoadError(
+            "There are no safetensors files in this checkpoint.",
+            "Pickled weights (.bin) are not loaded, because loading them runs code.",
+        )
+    following = FollowedLoad(ReadAhead(files), report, cancelled)
+    with failures_in_words(
         f"{checkpoint.title} in {precision}", "Its files may be damaged or incomplete."
     ):
         tokenizer = load_tokenizer(folder)
-        model = _load_weights(checkpoint, folder, precision, device)
-    if cancelled():
-        raise LoadCancelledError
+        arguments = {
+            **_arguments(checkpoint, folder, precision, attention),
+            **(place or {"device_map": "cpu"}),
+        }
+        with following.followed():
+            model = _load_weights(folder, arguments)
     configured = stop_ids_of(model.generation_config.to_dict())
     # Controls are explicit from here on: a default left in it would apply without being seen.
     model.generation_config = GenerationConfig(eos_token_id=list(configured), pad_token_id=0)
@@ -86,24 +105,29 @@ def load(
         model=model,
         tokenizer=tokenizer,
         stop_ids=frozenset((*configured, *checkpoint.stop_ids, *turn_end_ids(tokenizer))),
-        nbytes=int(model.get_memory_footprint()),
+        nbytes=measured_bytes(model),
     )
 
 
-def with_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
-    """Attach a LoRA adapter to a model that nobody uses yet.
+def measured_bytes(model: Any) -> int:
+    """Bytes that a model's weights take, the scales of quantized layers included."""
+    tensors = [*model.parameters(), *model.buffers()]
+    for weight in model.parameters():
+        tensors += _scales(weight)
+    return sum(tensor.nbytes for tensor in tensors)
 
-    Raises:
-        LoadError: the adapter is pickled, damaged, or made for another base.
-    """
-    if not (folder / "adapter_model.safetensors").exists():
-        raise LoadError(
-            "The adapter has no adapter_model.safetensors.",
-            "Pickled adapters (.bin) are not loaded, because loading them runs code.",
-        )
-    with _failures_in_words(f"The adapter {folder.name}", "It must be made for exactly this base."):
-        loaded.model.load_adapter(str(folder), adapter_name="adapter")
-    return replace(loaded, nbytes=int(loaded.model.get_memory_footprint()))
+
+def _scales(weight: Any) -> list[torch.Tensor]:
+    """What bitsandbytes keeps beside a quantized weight, which no module registers."""
+    if (scales := getattr(weight, "SCB", None)) is not None:
+        return [scales]
+    state = getattr(weight, "quant_state", None)
+    if state is None:
+        return []
+    found = [state.absmax, state.code, state.offset]
+    if state.nested:
+        found += [state.state2.absmax, state.state2.code]
+    return [tensor for tensor in found if isinstance(tensor, torch.Tensor)]
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -123,17 +147,18 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 @contextmanager
-def _failures_in_words(subject: str, likely: str) -> Iterator[None]:
+def failures_in_words(subject: str, likely: str) -> Iterator[None]:
     """Turn what torch and transformers raise while loading into one sentence about `subject`."""
     try:
         yield
-    except torch.OutOfMemoryError:
-        torch.cuda.empty_cache()
-        raise ModelTooLargeError(
-            f"{subject} did not fit into the device's memory.",
-            "Choose int8 or int4, or a smaller model.",
-        ) from None
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, ImportError) as error:
+    except (
+        OSError, ValueError, KeyError, RuntimeError, SafetensorError, ImportError, MemoryError,
+    ) as error:  # fmt: skip
+        if memory.ran_out(error):
+            raise ModelTooLargeError(
+                f"{subject} did not fit into the device's memory.",
+                "Choose int8 or int4, or a smaller model.",
+            ) from None
         log.exception("loading failed: %s", subject)
         raise LoadError(
             f"{subject} could not be loaded: {_reason(error)}",
@@ -141,13 +166,38 @@ def _failures_in_words(subject: str, likely: str) -> Iterator[None]:
         ) from error
 
 
-def _load_weights(checkpoint: Checkpoint, folder: Path, precision: Precision, device: str) -> Any:
-    transformers_logging.disable_progress_bar()
-    arguments: dict[str, Any] = {"dtype": DTYPES[precision], "device_map": device}
+def _arguments(
+    checkpoint: Checkpoint, folder: Path, precision: Precision, attention: Attention
+) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"dtype": DTYPES[precision]}
+    if attention is not Attention.AUTO:
+        arguments["attn_implementation"] = str(attention)
     if checkpoint.quantization is None:  # else the files' own configuration is authoritative
-        quantization = _quantization(precision)
+        quantization = _quantization(precision, NOT_QUANTIZED.get(checkpoint.family))
         if quantization is not None:
             arguments["quantization_config"] = quantization
+    if checkpoint.family == "gemma3n":
+        arguments |= _text_half(folder)
+    return arguments
+
+
+def _text_half(folder: Path) -> dict[str, Any]:
+    """Load a multimodal Gemma 3n as the text model it contains.
+
+    Its vision tower is timm's, which needs torchvision; neither is needed for text.
+    """
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, token=False)
+    text = config.get_text_config(decoder=True)
+    if text is config:
+        return {}
+    return {"config": text, "key_mapping": {r"^model\.language_model\.": "model."}}
+
+
+def _load_weights(folder: Path, arguments: dict[str, Any]) -> Any:
+    transformers_logging.disable_progress_bar()
+    quantization = arguments.get("quantization_config")
+    if quantization is not None and arguments.get("max_memory", {}).get("cpu"):
+        quantization.llm_int8_enable_fp32_cpu_offload = True  # of the part beside the GPUs
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder,
         output_loading_info=True,
@@ -164,9 +214,9 @@ def _load_weights(checkpoint: Checkpoint, folder: Path, precision: Precision, de
     return model.eval()
 
 
-def _quantization(precision: Precision) -> BitsAndBytesConfig | None:
+def _quantization(precision: Precision, skip: list[str] | None) -> BitsAndBytesConfig | None:
     if precision is Precision.INT8:
-        return BitsAndBytesConfig(load_in_8bit=True)
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skip)
     if precision is Precision.INT4:
         # The library's own defaults would be fp4 computed in fp32.
         return BitsAndBytesConfig(
@@ -174,28 +224,9 @@ def _quantization(precision: Precision) -> BitsAndBytesConfig | None:
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=torch.bfloat16,
+            llm_int8_skip_modules=skip,
         )
     return None
-
-
-def _read_ahead(
-    files: list[Path], report: Callable[[int, int], None], cancelled: Callable[[], bool]
-) -> None:
-    """Read the files into the page cache in steps: loading maps them and could not be watched."""
-    if not files:
-        raise LoadError(
-            "There are no safetensors files in this checkpoint.",
-            "Pickled weights (.bin) are not loaded, because loading them runs code.",
-        )
-    total, done = sum(file.stat().st_size for file in files), 0
-    report(0, total)
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(READ_BYTES):
-                done += len(block)
-                report(done, total)
-                if cancelled():
-                    raise LoadCancelledError
 
 
 def _reason(error: BaseException) -> str:

@@ -1,19 +1,19 @@
-"""From a row and a visitor to a model: which files, which precision, how it gets into memory.
+"""From a key to a model in memory: which files, onto which device, with which adapter.
 
-Knows the order (access, precision, files, loader). Does not know what is in memory already; the
+Knows the order (files, place, loader, engine). Does not know what is in memory already; the
 registry calls `load` when something is missing there.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gemma_space import catalog, hub, local_checkpoint, memory, precision
+from gemma_space import hub, memory, placement
 from gemma_space.access import Access
 from gemma_space.catalog import Checkpoint
-from gemma_space.registry import ModelKey, Report, ServedModel
+from gemma_space.lease import ModelKey, Report, ServedModel
 from gemma_space.settings import Settings
-from gemma_space.types import Precision
 
 
 class ModelSource:
@@ -21,7 +21,7 @@ class ModelSource:
 
     Args:
         access: decides who may use what.
-        settings: the deployer's choices; only the memory budget is used.
+        settings: the deployer's choices about memory.
     """
 
     def __init__(self, access: Access, settings: Settings) -> None:
@@ -30,94 +30,100 @@ class ModelSource:
         self._tokenizers: dict[tuple[str, str], Any] = {}
 
     def budget(self) -> int:
-        """Bytes that loaded weights may take together."""
+        """Bytes that models may take together."""
         if self._settings.memory_budget is not None:
             return int(self._settings.memory_budget)
-        return int(memory.probe_device().total_bytes * memory.BUDGET_SHARE)
+        device = memory.probe_device()
+        return int(device.total_bytes * memory.BUDGET_SHARE) + self._cpu_room()
 
-    def key(
-        self, row: Checkpoint, wanted: Precision, token: str | None
-    ) -> tuple[ModelKey, tuple[str, ...]]:
-        """What to lease for this visitor, and notes about a choice they would not expect.
+    def free(self) -> int:
+        """Bytes that are not in use right now where models go."""
+        free = memory.probe_device().free_bytes()
+        return free + memory.machine_free_bytes() if self._cpu_room() else free
 
-        Access comes first: what a visitor may not have is not even sized.
-
-        Raises:
-            AccessDeniedError: the Hub says no, or cannot be asked.
-            PrecisionUnsupportedError: this checkpoint is not offered in this precision.
-        """
-        revision = self._require(row, token)
-        chosen, note = precision.choose(row, wanted, memory.fits(row, self.budget()))
-        key = ModelKey(checkpoint=row, revision=revision, precision=chosen)
-        return key, (note,) if note else ()
-
-    def _require(self, row: Checkpoint, token: str | None) -> str:
-        """The revision to use, once the visitor may; an adapter is as open as its base."""
-        return self._access.require(row.base or row, token)
-
-    def token_for(self, token: str | None) -> str | None:
-        """The token that downloads for this visitor."""
-        return self._access.token_for(token)
+    def _cpu_room(self) -> int:
+        """What may go to the machine's memory beside GPUs, where the deployer allows it."""
+        if not self._settings.cpu_offload or memory.probe_device().kind != "cuda":
+            return 0
+        return int(memory.machine_total_bytes() * memory.BUDGET_SHARE)
 
     def load(
-        self, key: ModelKey, token: str | None, report: Report, cancelled: Callable[[], bool]
+        self,
+        key: ModelKey,
+        token: str | None,
+        report: Report,
+        cancelled: Callable[[], bool],
+        base: ServedModel | None,
     ) -> ServedModel:
         """Download what is missing and load it; the registry's `Loader`."""
+        folder = key.checkpoint.path or hub.download(
+            key.checkpoint.repo_id,
+            key.revision,
+            token,
+            lambda done, total: report("download", done, total),
+            cancelled,
+        )
+        if base is not None:
+            return _attached(key, folder, base)
         # Seconds of imports, so not before the page is served.
         from gemma_space import loading
         from gemma_space.engine.serial import SerialEngine
 
-        row = key.checkpoint.base or key.checkpoint  # an adapter's weights are mostly its base's
-        folder = row.path or hub.download(
-            row.repo_id, key.revision, token, lambda d, t: report("download", d, t), cancelled
-        )
         loaded = loading.load(
-            row,
+            key.checkpoint,
             folder,
             key.precision,
-            memory.probe_device().kind,
-            lambda d, t: report("load", d, t),
+            lambda done, total: report("load", done, total),
             cancelled,
+            attention=key.attention,
+            place=placement.arguments(memory.probe_device(), self.budget(), self._cpu_room()),
         )
-        if key.checkpoint.base is not None and key.checkpoint.path is not None:
-            loaded = loading.with_adapter(loaded, key.checkpoint.path)
         return ServedModel(
             key=key,
             engine=SerialEngine(loaded.model, loaded.stop_ids),
             tokenizer=loaded.tokenizer,
             nbytes=loaded.nbytes,
+            notes=placement.notes(getattr(loaded.model, "hf_device_map", None), key.title),
         )
 
-    def tokenizer(self, row: Checkpoint, token: str | None) -> Any:
+    def tokenizer(self, row: Checkpoint, revision: str, token: str | None) -> Any:
         """The tokenizer alone: looking at tokens needs no weights in memory."""
-        revision = self._require(row, token)
-        row = row.base or row
         kept = self._tokenizers.get((row.repo_id, revision))
         if kept is None:
             from gemma_space import loading  # imports transformers
 
             folder = row.path or hub.download_tokenizer(
-                row.repo_id, revision, self.token_for(token)
+                row.repo_id, revision, self._access.token_for(token)
             )
             kept = self._tokenizers[(row.repo_id, revision)] = loading.load_tokenizer(folder)
         return kept
 
 
-def served_checkpoints(names: Sequence[str]) -> tuple[Checkpoint, ...]:
-    """The rows for an allow-list of repo ids and folders; the whole catalogue for none.
+def _attached(key: ModelKey, folder: Path, base: ServedModel) -> ServedModel:
+    """An adapter on a base that others may be using: attached and taken off between requests."""
+    from gemma_space import adapters
+    from gemma_space.engine.adapted import AdaptedEngine
+    from gemma_space.engine.serial import SerialEngine
 
-    Raises:
-        ModelNotFoundError: a name is neither in the catalogue nor a folder with a Gemma.
-    """
-    known = {row.repo_id: row for row in (local_checkpoint.demo(), *catalog.hub_catalog())}
-    if not names:
-        return tuple(known.values())
-    return tuple(known.get(name) or _folder_row(name, known) for name in names)
+    engine = base.engine
+    assert isinstance(engine, SerialEngine)
+    title = f"The adapter {key.checkpoint.title}"
+    name, nbytes = engine.between_requests(lambda model: adapters.attach(model, folder, title))
 
+    def close() -> None:
+        # Whoever closes it must not wait for replies that the base is writing.
+        threading.Thread(
+            target=engine.between_requests,
+            args=(lambda model: adapters.detach(model, name),),
+            name="detach",
+            daemon=True,
+        ).start()
 
-def _folder_row(name: str, known: Mapping[str, Checkpoint]) -> Checkpoint:
-    base_name = local_checkpoint.base_of_adapter(Path(name))
-    if not base_name:
-        return local_checkpoint.local_checkpoint(Path(name), repo_id=name)
-    base = known.get(base_name) or local_checkpoint.local_checkpoint(Path(base_name))
-    return local_checkpoint.adapter_checkpoint(Path(name), base, repo_id=name)
+    return ServedModel(
+        key=key,
+        engine=AdaptedEngine(engine, name),
+        tokenizer=base.tokenizer,
+        nbytes=nbytes,
+        notes=base.notes,
+        close=close,
+    )

@@ -3,11 +3,11 @@
 Knows the rules; the arithmetic of bytes is in `memory`, the loading itself in `loading`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from gemma_space.catalog import Checkpoint
 from gemma_space.errors import InvalidRequestError, PrecisionUnsupportedError
-from gemma_space.types import Precision, PrecisionFit
+from gemma_space.types import Precision
 
 # What `auto` tries, best first.
 AUTO_ORDER = (Precision.BF16, Precision.INT8, Precision.INT4)
@@ -43,13 +43,33 @@ def refusal(checkpoint: Checkpoint, precision: Precision) -> str:
     return f"{title} overflows in fp16 and gives empty or broken text; use bf16."
 
 
+def require(checkpoint: Checkpoint, precision: Precision) -> None:
+    """Refuse a precision that the checkpoint is not offered in; `auto` always is.
+
+    Raises:
+        PrecisionUnsupportedError: with the reason.
+    """
+    reason = "" if precision is Precision.AUTO else refusal(checkpoint, precision)
+    if reason:
+        raise PrecisionUnsupportedError(
+            f"{checkpoint.title} is not offered in {precision}: {reason}",
+            f"Choose auto or one of {', '.join(checkpoint.precisions)}.",
+        )
+
+
+def auto_order(checkpoint: Checkpoint) -> list[Precision]:
+    """What `auto` may become, best first."""
+    offered = [p for p in AUTO_ORDER if p in checkpoint.precisions]
+    return offered or list(checkpoint.precisions)
+
+
 def choose(
-    checkpoint: Checkpoint, precision: Precision, fits: Mapping[str, PrecisionFit]
+    checkpoint: Checkpoint, precision: Precision, obstacle: Callable[[Precision], str]
 ) -> tuple[Precision, str]:
     """The precision to load, resolving `auto` to the best that fits.
 
     Args:
-        fits: what `memory.fits()` says of this checkpoint on this device.
+        obstacle: why a precision does not fit right now, one sentence; empty where it does.
 
     Returns:
         the precision, and why `auto` did not become the best one (empty where it did).
@@ -57,18 +77,14 @@ def choose(
     Raises:
         PrecisionUnsupportedError: this checkpoint is not offered in the precision asked for.
     """
+    require(checkpoint, precision)
     if precision is not Precision.AUTO:
-        reason = refusal(checkpoint, precision)
-        if reason:
-            raise PrecisionUnsupportedError(
-                f"{checkpoint.title} is not offered in {precision}: {reason}",
-                f"Choose auto or one of {', '.join(checkpoint.precisions)}.",
-            )
         return precision, ""
-    offered = [p for p in AUTO_ORDER if p in checkpoint.precisions] or list(checkpoint.precisions)
-    chosen = next((p for p in offered if fits[p].fits), offered[-1])
-    if chosen is offered[0]:
-        return chosen, ""
-    return chosen, f"auto chose {chosen}, because {offered[0]} does not fit: " + (
-        fits[offered[0]].reason
-    )
+    best, *others = auto_order(checkpoint)
+    reason = obstacle(best)
+    if not reason:
+        return best, ""
+    chosen = next((p for p in others if not obstacle(p)), None)
+    if chosen is None:  # nothing fits, and whoever loads it will say so
+        return (others or [best])[-1], ""
+    return chosen, f"auto chose {chosen}, because {best} does not fit: {reason}"

@@ -5,13 +5,17 @@ from typing import Any
 
 from gemma_space.types import Generation
 
-# Fields of a Generation that an update does not carry over the wire.
-PAGE_ONLY = {"notes", "tokens"}
+# Fields that the page shows and the wire does not carry.
+UPDATE_ONLY = {"notes", "tokens"}  # of a Generation
+PAGE_ONLY = {"kv_bytes", "seconds_left"}
 
 
 def as_json(value: Any) -> dict[str, Any]:
     """A frozen value as plain JSON: dataclasses to objects, tuples to lists."""
-    return dataclasses.asdict(value, dict_factory=lambda pairs: {k: _plain(v) for k, v in pairs})
+    return dataclasses.asdict(
+        value,
+        dict_factory=lambda pairs: {k: _plain(v) for k, v in pairs if k not in PAGE_ONLY},
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -23,7 +27,7 @@ def generation_json(update: Generation, with_tokens: bool = False) -> dict[str, 
     wire = {
         field.name: getattr(update, field.name)
         for field in dataclasses.fields(update)
-        if field.name not in PAGE_ONLY
+        if field.name not in UPDATE_ONLY
     }
     if with_tokens:
         wire["tokens"] = [

@@ -2,122 +2,32 @@
 
 "Registry" means models in memory, not architectures. Knows keys, leases, the byte budget and
 who is waiting for a load. Does not know how a model is loaded or run: a `Loader` is handed in.
+An adapter is an entry of its own that stands on its base's entry.
 """
 
-import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
 
-from gemma_space.catalog import Checkpoint
+from gemma_space import memory
 from gemma_space.errors import GemmaSpaceError, InvalidRequestError, LoadError, ModelTooLargeError
-from gemma_space.memory import show_bytes, weights_bytes
-from gemma_space.types import (
-    GenerationChunk,
-    LoadedRow,
-    LoadPhase,
-    LoadProgress,
-    Precision,
-    SamplingParams,
-)
+from gemma_space.lease import TICK_SECONDS, Entry, Lease, ModelKey, Report, ServedModel
+from gemma_space.memory import show_bytes
+from gemma_space.reports import LoadedRow
+from gemma_space.room import Resident, Room, plan
+from gemma_space.types import Precision
 
 log = logging.getLogger(__name__)
-TICK_SECONDS = 0.1
+
+# Key, the visitor's token, where to report, whether to give up, and the base of an adapter.
+Loader = Callable[
+    [ModelKey, str | None, Report, Callable[[], bool], ServedModel | None], ServedModel
+]
 
 
-class Engine(Protocol):
-    """Runs one model: ids in, chunks out. `requests` counts those running or waiting."""
-
-    @property
-    def requests(self) -> int: ...
-
-    def stream(
-        self, prompt_ids: tuple[int, ...], params: SamplingParams, *, top: int = 0
-    ) -> Iterator[GenerationChunk]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ModelKey:
-    """What makes two requests share weights."""
-
-    checkpoint: Checkpoint
-    revision: str
-    precision: Precision
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServedModel:
-    """A model in memory with its engine. Hold it only inside a lease."""
-
-    key: ModelKey
-    engine: Engine
-    tokenizer: Any
-    nbytes: int
-
-
-Report = Callable[[LoadPhase, int, int], None]
-Loader = Callable[[ModelKey, str | None, Report, Callable[[], bool]], ServedModel]
-
-
-class _Entry:
-    """One key's place in the registry: being loaded, loaded, or failed."""
-
-    def __init__(self, key: ModelKey, needed_bytes: int, now: float) -> None:
-        self.key = key
-        self.nbytes = needed_bytes
-        self.started = now
-        self.last_used = now
-        self.leases = 0
-        self.cancelled = False
-        self.phase: LoadPhase = "load"
-        self.done_bytes = 0
-        self.total_bytes = 0
-        self.settled = threading.Event()
-        self.served: ServedModel | None = None
-        self.error: Exception | None = None
-
-    def report(self, phase: LoadPhase, done_bytes: int, total_bytes: int) -> None:
-        self.phase, self.done_bytes, self.total_bytes = phase, done_bytes, total_bytes
-
-    def progress(self, now: float) -> LoadProgress:
-        return LoadProgress(
-            phase=self.phase,
-            done_bytes=self.done_bytes,
-            total_bytes=self.total_bytes,
-            seconds=now - self.started,
-        )
-
-
-class Lease:
-    """The right to use one model; it cannot be evicted meanwhile."""
-
-    def __init__(self, entry: _Entry, clock: Callable[[], float]) -> None:
-        self._entry = entry
-        self._clock = clock
-
-    def wait(self) -> Iterator[LoadProgress]:
-        """Yield while the model is on its way; nothing at all if it is there already.
-
-        Raises:
-            GemmaSpaceError: what the load ended with.
-        """
-        entry = self._entry
-        if not entry.settled.is_set():
-            while not entry.settled.wait(TICK_SECONDS):
-                yield entry.progress(self._clock())
-        if entry.error is not None:
-            raise entry.error
-
-    @property
-    def model(self) -> ServedModel:
-        """The model; only after `wait()` has ended."""
-        if self._entry.served is None:
-            raise RuntimeError("the model is used before it is loaded")
-        return self._entry.served
+Charges = dict[ModelKey, tuple[int, int]]  # bytes of weights and of KV cache
 
 
 class ModelRegistry:
@@ -125,7 +35,9 @@ class ModelRegistry:
 
     Args:
         loader: brings a key into memory; called in a thread of its own.
-        budget: bytes that weights may take together; asked at each load.
+        budget: bytes that models may take together; asked at each load.
+        free: bytes that the device has left at this moment.
+        idle_seconds: how long a model stays that nobody uses; 0: until its room is needed.
         clock: seconds, monotonic.
     """
 
@@ -133,17 +45,22 @@ class ModelRegistry:
         self,
         loader: Loader,
         budget: Callable[[], int],
+        free: Callable[[], int] = lambda: memory.UNLIMITED_BYTES,
+        idle_seconds: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._loader = loader
         self._budget = budget
+        self._free = free
+        self._idle_seconds = idle_seconds
         self._clock = clock
-        self._lock = threading.Lock()
-        self._entries: dict[ModelKey, _Entry] = {}
+        self._lock = threading.Condition()
+        self._entries: dict[ModelKey, Entry] = {}
+        self._watching = False
 
     @contextmanager
     def lease(self, key: ModelKey, token: str | None = None) -> Iterator[Lease]:
-        """Hold a model, loading it first where it is not in memory.
+        """Hold a model, loading it (and its base) first where it is not in memory.
 
         Concurrent leases of one key share one load; when the last waiter leaves, it is cancelled.
 
@@ -153,20 +70,40 @@ class ModelRegistry:
         self._await_cancelled(key)
         entry = self._enter(key, token)
         try:
-            yield Lease(entry, self._clock)
+            yield Lease(entry)
         finally:
             self._leave(entry)
 
+    def room(self, key: ModelKey) -> Room[ModelKey]:
+        """What a lease of this key would mean for the memory, without taking it."""
+        charges = _charges(key)
+        with self._lock:
+            return self._plan(key, charges)
+
+    def show_limit(self, room: Room[ModelKey]) -> str:
+        """What stands against a model that does not fit, as the second half of a sentence."""
+        if room.limit_bytes < self._budget():
+            left = max(0, room.limit_bytes - room.kept_bytes)
+            return f"this machine has {show_bytes(left)} left at the moment"
+        busy = f", of which {show_bytes(room.kept_bytes)} are in use" if room.kept_bytes else ""
+        return f"the memory budget is {show_bytes(room.limit_bytes)}{busy}"
+
+    def holds(self, key: ModelKey) -> bool:
+        """Whether the model is in memory."""
+        with self._lock:
+            entry = self._entries.get(key)
+            return entry is not None and entry.served is not None
+
     def unload(self, checkpoint_id: str, precision: Precision | None = None) -> None:
-        """Give a model's memory back, in one precision or in all.
+        """Give a model's memory back, in one precision or in all; its adapters leave with it.
 
         Raises:
             InvalidRequestError: it is not loaded, or somebody is using it.
         """
         with self._lock:
             found = [
-                key
-                for key in self._entries
+                entry
+                for key, entry in self._entries.items()
                 if key.checkpoint.repo_id == checkpoint_id and precision in (None, key.precision)
             ]
             if not found:
@@ -174,29 +111,27 @@ class ModelRegistry:
                     "This model is not loaded in this precision.",
                     "The status says what is loaded.",
                 )
-            if any(self._entries[key].leases for key in found):
+            if any(entry.in_use for entry in found):
                 raise InvalidRequestError(
                     "This model is in use right now.", "Stop its replies, or wait for them."
                 )
-            for key in found:
-                del self._entries[key]
-        gc.collect()
+            self._drop(found)
 
     def rows(self) -> tuple[LoadedRow, ...]:
         """What is loaded, in the order it was loaded."""
         now = self._clock()
         with self._lock:
-            entries = [entry for entry in self._entries.values() if entry.served is not None]
             return tuple(
                 LoadedRow(
                     repo_id=entry.key.checkpoint.repo_id,
                     precision=str(entry.key.precision),
                     revision=entry.key.revision,
-                    nbytes=entry.nbytes,
+                    nbytes=entry.weights_bytes,
                     leases=entry.leases,
-                    idle_seconds=0.0 if entry.leases else now - entry.last_used,
+                    idle_seconds=0.0 if entry.in_use else now - entry.last_used,
                 )
-                for entry in entries
+                for entry in self._entries.values()
+                if entry.served is not None
             )
 
     def requests(self) -> int:
@@ -206,73 +141,170 @@ class ModelRegistry:
 
     def _await_cancelled(self, key: ModelKey) -> None:
         """A cancelled load of the same model gives its memory back before another begins."""
-        entry = self._entries.get(key)
-        if entry is not None and entry.cancelled:
-            entry.settled.wait()
+        for part in key.chain:
+            entry = self._entries.get(part)
+            if entry is not None and entry.cancelled:
+                entry.settled.wait()
 
-    def _enter(self, key: ModelKey, token: str | None) -> _Entry:
+    def _enter(self, key: ModelKey, token: str | None) -> Entry:
+        charges = _charges(key)
         with self._lock:
-            entry = self._entries.get(key)
-            if entry is None or entry.cancelled:
-                needed = weights_bytes(key.checkpoint, key.precision)
-                self._make_room(key, needed)
-                entry = _Entry(key, needed, self._clock())
-                self._entries[key] = entry
-                threading.Thread(
-                    target=self._load, args=(entry, token), name="load", daemon=True
-                ).start()
+            self._make_room(key, charges)
+            entry: Entry | None = None
+            for part in key.chain:
+                entry = self._present(part) or self._start(part, charges[part], entry, token)
+            assert entry is not None
             entry.leases += 1
             return entry
 
-    def _leave(self, entry: _Entry) -> None:
+    def _present(self, key: ModelKey) -> Entry | None:
+        entry = self._entries.get(key)
+        return None if entry is None or entry.cancelled else entry
+
+    def _start(
+        self, key: ModelKey, charge: tuple[int, int], base: Entry | None, token: str | None
+    ) -> Entry:
+        entry = Entry(key, *charge, base, self._clock)
+        self._entries[key] = entry
+        if base is not None:
+            base.attached.add(entry)
+        threading.Thread(target=self._load, args=(entry, token), name="load", daemon=True).start()
+        return entry
+
+    def _leave(self, entry: Entry) -> None:
         with self._lock:
             entry.leases -= 1
-            entry.last_used = self._clock()
-            if not entry.leases and not entry.settled.is_set():
-                entry.cancelled = True
+            entry.touch()
+            self._cancel_unwanted(entry)
+            self._watch_idle()
 
-    def _make_room(self, key: ModelKey, needed: int) -> None:
-        """Evict idle models, longest idle first, until `needed` bytes fit the budget.
+    def _cancel_unwanted(self, entry: Entry) -> None:
+        if entry.leases or entry.attached or entry.settled.is_set():
+            return
+        entry.cancelled = True
+        if entry.base is not None:
+            entry.base.attached.discard(entry)
+            self._cancel_unwanted(entry.base)
 
-        Nothing is evicted for a model that would not fit even then. Keys, not entries, are held
-        here: what is evicted must be gone before anything else is loaded.
+    def _plan(self, key: ModelKey, charges: Charges) -> Room[ModelKey]:
+        needed = sum(sum(charges[part]) for part in key.chain if not self._present(part))
+        loaded = sum(e.weights_bytes for e in self._entries.values() if e.settled.is_set())
+        # The machine may have less left than the budget says: others live here too.
+        limit = min(self._budget(), loaded + self._free())
+        # Of equally old ones adapters leave first: their base cannot leave before them.
+        residents = [
+            Resident(e.key, e.nbytes, None if e.in_use or e.key in key.chain else e.last_used)
+            for e in sorted(self._entries.values(), key=lambda e: e.base is None)
+        ]
+        return plan(needed, limit, residents)
+
+    def _make_room(self, key: ModelKey, charges: Charges) -> None:
+        """Evict as planned. What is evicted is gone before anything else is loaded.
+
+        Raises:
+            ModelTooLargeError: even all the idle models are too little.
         """
-        budget = self._budget()
-        used = sum(entry.nbytes for entry in self._entries.values())
-        idle = [k for k, e in self._entries.items() if not e.leases and e.settled.is_set()]
-        in_use = used - sum(self._entries[k].nbytes for k in idle)
-        if in_use + needed > budget:
-            busy = f", of which {show_bytes(in_use)} are in use" if in_use else ""
+        room = self._plan(key, charges)
+        if room.needed_bytes and not room.fits:
             raise ModelTooLargeError(
-                f"{key.checkpoint.title} in {key.precision} needs {show_bytes(needed)}; the "
-                f"memory budget is {show_bytes(budget)}{busy}.",
+                f"{key.title} needs {show_bytes(room.needed_bytes)}; {self.show_limit(room)}.",
                 "Choose a lower precision or a smaller model.",
             )
-        if used + needed <= budget:
-            return
-        for oldest in sorted(idle, key=lambda k: self._entries[k].last_used):
-            used -= self._entries.pop(oldest).nbytes
-            log.info("evicted %s in %s", oldest.checkpoint.repo_id, oldest.precision)
-            if used + needed <= budget:
-                break
-        gc.collect()
+        if room.needed_bytes and room.evict:
+            log.info("evicting %s", ", ".join(k.title for k in room.evict))
+            self._drop([self._entries[k] for k in room.evict])
 
-    def _load(self, entry: _Entry, token: str | None) -> None:
+    def _drop(self, entries: Iterable[Entry]) -> None:
+        """Let go of models nobody uses and give their memory back."""
+        leaving = {part for entry in entries for part in (entry, *entry.attached)}
+        for entry in leaving:
+            del self._entries[entry.key]
+            if entry.base in leaving:
+                entry.base = None  # it leaves as a whole; nothing need be taken off it
+            self._let_go(entry)
+        memory.give_back()
+
+    @staticmethod
+    def _let_go(entry: Entry) -> None:
+        if entry.base is not None:
+            entry.base.attached.discard(entry)
+            if entry.served is not None:
+                entry.served.close()
+        entry.served = None  # whoever still holds the entry must not hold the model
+
+    def _load(self, entry: Entry, token: str | None) -> None:
         try:
-            served = self._loader(entry.key, token, entry.report, lambda: entry.cancelled)
-            entry.nbytes, entry.served = served.nbytes, served
-            entry.report("ready", entry.total_bytes, entry.total_bytes)
-        except GemmaSpaceError as error:
-            entry.error = error
+            base = self._loaded_base(entry)
+            served = self._loader(entry.key, token, entry.report, lambda: entry.cancelled, base)
+            entry.weights_bytes, entry.served = served.nbytes, served
         except BaseException as error:
+            entry.error = self._in_words(error, entry)
+        with self._lock:
+            if entry.served is None or (entry.cancelled and not entry.leases):
+                if self._entries.get(entry.key) is entry:
+                    del self._entries[entry.key]
+                self._let_go(entry)
+            entry.touch()
+            entry.settled.set()
+            self._watch_idle()
+        if entry.served is None:
+            memory.give_back()
+
+    def _loaded_base(self, entry: Entry) -> ServedModel | None:
+        if entry.base is None:
+            return None
+        while not entry.base.settled.wait(TICK_SECONDS):
+            if entry.cancelled:
+                raise InterruptedError
+        if entry.base.served is None:
+            raise entry.base.error or InterruptedError()
+        return entry.base.served
+
+    def _in_words(self, error: BaseException, entry: Entry) -> GemmaSpaceError:
+        """The error to show, without the frames that would keep half a model in memory."""
+        if not isinstance(error, GemmaSpaceError):
             if not entry.cancelled:
-                log.exception("loading %s failed", entry.key.checkpoint.repo_id)
-            entry.error = LoadError(
+                log.error("loading %s failed", entry.key.checkpoint.repo_id, exc_info=error)
+            error = LoadError(
                 f"{entry.key.checkpoint.title} could not be loaded ({type(error).__name__}).",
                 "The server's log has the details.",
             )
+        error.__cause__ = error.__context__ = None
+        return error.with_traceback(None)
+
+    def _watch_idle(self) -> None:
+        """Have one thread look after idle models while there are any in memory."""
+        if self._idle_seconds and self._entries and not self._watching:
+            self._watching = True
+            threading.Thread(target=self._evict_idle, name="idle", daemon=True).start()
+
+    def _evict_idle(self) -> None:
         with self._lock:
-            failed = entry.served is None or (entry.cancelled and not entry.leases)
-            if failed and self._entries.get(entry.key) is entry:
-                del self._entries[entry.key]
-            entry.settled.set()
+            while self._entries:
+                now = self._clock()
+                due = {
+                    e: (now if e.in_use else e.last_used) + self._idle_seconds
+                    for e in self._entries.values()
+                }
+                over = [e for e, at in due.items() if at <= now]
+                if over:
+                    log.info("evicting after idle time: %s", ", ".join(e.key.title for e in over))
+                    self._drop(over)
+                    continue
+                self._lock.wait(min(due.values()) - now)
+            self._watching = False
+
+
+def _charges(key: ModelKey) -> Charges:
+    """What each part takes; not under the lock, since a first look at a config imports a library.
+
+    An adapter takes its own weights alone.
+    """
+    found: Charges = {}
+    for part in key.chain:
+        if part.base is not None:
+            found[part] = memory.adapter_bytes(part.checkpoint, part.precision), 0
+        else:
+            needed = memory.needs(part.checkpoint, part.precision)
+            found[part] = needed.weights_bytes, needed.kv_bytes
+    return found

@@ -15,7 +15,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from gemma_space.errors import SettingsError
 
 PREFIX = "GEMMA_SPACE_"
-DEMO_MODEL = Path(__file__).resolve().parent.parent / "assets" / "demo-model"
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+DEMO_MODEL = ASSETS / "demo-model"
+DEMO_ADAPTER = ASSETS / "demo-adapter"
 
 # Read by libraries at their import, so they must stand before any of them is imported.
 LIBRARY_DEFAULTS = {
@@ -52,8 +54,24 @@ class Settings(BaseSettings):
     memory_budget: ByteSize | None = Field(
         default=None,
         gt=0,
-        description="How much memory loaded weights may take, e.g. `20GiB`. Empty: 80% of the "
-        "device's memory.",
+        description="How much memory models may take, e.g. `20GiB`: their weights and a "
+        "conversation of 8,192 tokens each. Empty: 80% of the device's memory.",
+    )
+    idle_seconds: float = Field(
+        default=3600,
+        ge=0,
+        description="How long a model that nobody uses stays in memory; 0: until its room is "
+        "needed.",
+    )
+    cpu_offload: bool = Field(
+        default=False,
+        description="Let a model that is too large for the GPUs run partly on the CPU, which "
+        "is slow; the page says so.",
+    )
+    allow_any_gemma: bool | None = Field(
+        default=None,
+        description="Let visitors type any repository or folder with a Gemma in it. Empty: yes "
+        "on your own machine, no on a Space.",
     )
     access: Literal["visitor", "deployer"] = Field(
         default="visitor",
@@ -72,6 +90,17 @@ class Settings(BaseSettings):
         validation_alias="HF_TOKEN",
         description="The deployer's Hub token; used for visitors only with `ACCESS=deployer`.",
     )
+
+    space_id: str = Field(
+        default="",
+        validation_alias="SPACE_ID",
+        description="Set by Hugging Face on a Space.",
+    )
+
+    @property
+    def takes_any_gemma(self) -> bool:
+        """Whether visitors may name checkpoints that are not in the list."""
+        return not self.space_id if self.allow_any_gemma is None else self.allow_any_gemma
 
     @field_validator("models", mode="before")
     @classmethod

@@ -10,7 +10,6 @@ from typing import Literal
 Role = Literal["system", "user", "assistant"]
 Variant = Literal["base", "instruct", "adapter"]
 FinishReason = Literal["stop", "length", "stop_string", "cancelled"]
-LoadPhase = Literal["access", "download", "load", "ready"]
 
 
 class Precision(StrEnum):
@@ -22,6 +21,15 @@ class Precision(StrEnum):
     FP16 = "fp16"
     INT8 = "int8"
     INT4 = "int4"
+
+
+class Attention(StrEnum):
+    """How attention is computed. `auto` is the library's own choice for the architecture."""
+
+    AUTO = "auto"
+    EAGER = "eager"
+    SDPA = "sdpa"
+    FLASH = "flash_attention_2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +92,7 @@ class ChatRequest:
     messages: tuple[Message, ...]
     model: str
     precision: Precision = Precision.AUTO
+    attention: Attention = Attention.AUTO
     system_prompt: str = ""
     controls: Controls = Controls()
     reply_prefix: str = ""
@@ -101,6 +110,7 @@ class CompletionRequest:
     prompt: str
     model: str
     precision: Precision = Precision.AUTO
+    attention: Attention = Attention.AUTO
     controls: Controls = Controls()
     add_bos: bool = True
     parse_special: bool = True
@@ -177,16 +187,6 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadProgress:
-    """Where a load stands. Bytes are of the phase at hand; `total_bytes` 0 means unknown."""
-
-    phase: LoadPhase
-    done_bytes: int = 0
-    total_bytes: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Tokenization:
     """A text as tokens, in order."""
 
@@ -205,53 +205,3 @@ class RenderedChat:
     bos_count: int
     dropped_messages: int
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrecisionFit:
-    """What one precision would need, whether it fits the budget, and why (not)."""
-
-    weights_bytes: int
-    fits: bool
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelRow:
-    """A checkpoint as the model list shows it."""
-
-    repo_id: str
-    title: str
-    family: str
-    parameters: int
-    variant: Variant
-    license: str
-    gated: bool
-    context_length: int
-    revision: str
-    precisions: dict[str, PrecisionFit]
-    loaded: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedRow:
-    """A model in memory: its size, how many requests hold it, how long it has been idle."""
-
-    repo_id: str
-    precision: str
-    revision: str
-    nbytes: int
-    leases: int
-    idle_seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """The machine and what is in its memory. `queue` counts requests running or waiting."""
-
-    device: str
-    memory_total_bytes: int
-    memory_free_bytes: int
-    budget_bytes: int
-    loaded: tuple[LoadedRow, ...]
-    queue: int

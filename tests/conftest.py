@@ -26,8 +26,8 @@ import hypothesis  # noqa: E402
 import torch  # noqa: E402
 
 from gemma_space.access import Access  # noqa: E402
-from gemma_space.model_source import served_checkpoints  # noqa: E402
 from gemma_space.playground import Playground  # noqa: E402
+from gemma_space.shelf import served_checkpoints  # noqa: E402
 from tests import tiny_checkpoints as tiny  # noqa: E402
 from tests.tiny_checkpoints import Checkpoints, no_hub  # noqa: E402
 

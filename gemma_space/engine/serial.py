@@ -9,16 +9,19 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 from transformers import DynamicCache, GenerationConfig
 
+from gemma_space import adapters, memory
 from gemma_space.errors import GenerationError
 from gemma_space.types import GenerationChunk, SamplingParams, TokenScore
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 PREFILL_TOKENS = {"cpu": 128, "cuda": 1024}  # of one chunk; a step must stay well under a second
 WAIT_SECONDS = 0.02
 
@@ -41,14 +44,31 @@ class SerialEngine:
         """Requests running or waiting right now."""
         return len(self._line)
 
+    def between_requests(self, change: Callable[[Any], T]) -> T:
+        """Wait for this caller's turn, then let `change` do something to the model."""
+        ticket = object()
+        self._line.append(ticket)
+        try:
+            while self._line[0] is not ticket:
+                time.sleep(WAIT_SECONDS)
+            return change(self._model)
+        finally:
+            self._line.remove(ticket)
+
     def stream(
-        self, prompt_ids: tuple[int, ...], params: SamplingParams, *, top: int = 0
+        self,
+        prompt_ids: tuple[int, ...],
+        params: SamplingParams,
+        *,
+        top: int = 0,
+        adapter: str | None = None,
     ) -> Iterator[GenerationChunk]:
         """Continue `prompt_ids`.
 
         Args:
             prompt_ids: at least one id; with `max_new_tokens` no longer than the context.
             top: how many alternatives to report per token; 0 reports no scores.
+            adapter: the attached adapter to compute with; None for the model alone.
 
         Yields:
             chunks without a token while waiting and prefilling, then one per token; the last
@@ -63,20 +83,9 @@ class SerialEngine:
             while self._line[0] is not ticket:
                 yield GenerationChunk()
                 time.sleep(WAIT_SECONDS)
-            try:
+            with _failures_in_words():
+                adapters.activate(self._model, adapter)
                 yield from self._generate(prompt_ids, params, top)
-            except torch.OutOfMemoryError:
-                torch.cuda.empty_cache()
-                raise GenerationError(
-                    "The device ran out of memory while generating.",
-                    "Shorten the conversation, lower max_new_tokens, or choose a smaller model.",
-                ) from None
-            except (RuntimeError, ValueError, IndexError, AssertionError) as error:
-                log.exception("the model failed while generating")
-                raise GenerationError(
-                    f"The model failed while generating ({type(error).__name__}).",
-                    "Try again or load it in another precision; the server's log has the details.",
-                ) from error
         finally:
             self._line.remove(ticket)
 
@@ -120,7 +129,7 @@ class SerialEngine:
     def _forward(self, ids: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
         """One step of the model: logits of the last position, fp32, shape (1, vocabulary)."""
         out = self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        logits = out.logits[:, -1].float()
+        logits = out.logits[:, -1].float().to(ids.device)  # the last layers may be elsewhere
         if not math.isfinite(logits.max().item()):
             raise GenerationError(
                 "The model's numbers overflowed and it cannot continue.",
@@ -149,6 +158,27 @@ class SerialEngine:
         return self._model.generate(
             ids, generation_config=GenerationConfig(**settings), custom_generate=_take_processors
         )
+
+
+@contextmanager
+def _failures_in_words() -> Iterator[None]:
+    """Turn what torch raises while generating into a sentence; the cache goes with the frames."""
+    try:
+        yield
+        return
+    except (RuntimeError, ValueError, IndexError, AssertionError, MemoryError) as error:
+        if not memory.ran_out(error):
+            log.exception("the model failed while generating")
+            raise GenerationError(
+                f"The model failed while generating ({type(error).__name__}).",
+                "Try again or load it in another precision; the server's log has the details.",
+            ) from error
+    # Only now are the error and the frames gone that held the cache.
+    memory.give_back()
+    raise GenerationError(
+        "The device ran out of memory while generating.",
+        "Shorten the conversation, lower max_new_tokens, or choose a smaller model.",
+    )
 
 
 def _take_processors(model: Any, input_ids: Any, *, logits_processor: Any, **_: Any) -> Any:

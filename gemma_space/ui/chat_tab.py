@@ -31,7 +31,9 @@ def _wire_settings(tab: ChatTab, playground: Playground, panel: ModelPanel, tabs
         model = values[panel.model]
         return {
             **tab.sampling.show(playground.default_params(model), playground.max_new_tokens(model)),
-            tab.base_warning: gr.update(visible=present.is_base(playground.choices(), model)),
+            tab.base_warning: gr.update(
+                visible=present.is_base(playground.library.choices(), model)
+            ),
         }
 
     listen([panel.model.change, tab.reset.click], on_model, {panel.model},

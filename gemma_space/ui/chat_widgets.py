@@ -50,7 +50,7 @@ class ChatTab:
     def build(cls, playground: Playground, examples: Sequence[str]) -> "ChatTab":
         """Lay the tab out: the transcript, and below it what stays in sight."""
         model = playground.default_model
-        is_base = present.is_base(playground.choices(), model)
+        is_base = present.is_base(playground.library.choices(), model)
         with gr.Row(visible=is_base, elem_classes="base-warning") as base_warning:
             gr.HTML(BASE_WARNING)
             to_prompt = gr.Button("Open the Prompt tab", size="sm", min_width=120)

@@ -29,7 +29,7 @@ class ModelPanel:
 
 def build(playground: Playground) -> ModelPanel:
     """Lay out the selector, its buttons and the status, and wire them."""
-    rows = {row.repo_id: row for row in playground.choices()}
+    rows = {row.repo_id: row for row in playground.library.choices()}
     first = rows[playground.default_model]
     gr.HTML("<h2>Model</h2>", elem_classes="section-title")
     model = gr.Dropdown(
@@ -51,7 +51,7 @@ def build(playground: Playground) -> ModelPanel:
     titles = {row.repo_id: row.title for row in rows.values()}
 
     def show_status() -> Updates:
-        return {status: present.status_lines(playground.status(), titles)}
+        return {status: present.status_lines(playground.library.status(), titles)}
 
     def on_choose(values: Values) -> Updates:
         row = rows[values[model]]
@@ -61,7 +61,9 @@ def build(playground: Playground) -> ModelPanel:
     async def on_load(values: Values) -> AsyncGenerator[Updates]:
         name, title = values[model], rows[values[model]].title
         yield {load: gr.update(visible=False), cancel: gr.update(visible=True)}
-        load_steps = paced(lambda: playground.load(name, values[precision]), PROGRESS_SECONDS)
+        load_steps = paced(
+            lambda: playground.library.load(name, values[precision]), PROGRESS_SECONDS
+        )
         async with aclosing(load_steps) as steps:
             async for step in steps:
                 yield {progress: present.load_bar(step, title)}
@@ -71,7 +73,7 @@ def build(playground: Playground) -> ModelPanel:
         return {load: gr.update(visible=True), cancel: gr.update(visible=False), **show_status()}
 
     def on_unload(values: Values) -> Updates:
-        after = playground.unload(values[model], values[precision])
+        after = playground.library.unload(values[model], values[precision])
         return {progress: "", status: present.status_lines(after, titles)}
 
     def failed(text: str, _values: Values) -> Updates:

@@ -6,9 +6,9 @@ Knows how a byte count, a load, a reply and a machine read. Does not know where 
 from collections.abc import Sequence
 from html import escape
 
-from gemma_space.catalog import Checkpoint
-from gemma_space.local_checkpoint import DEMO_REPO_ID
-from gemma_space.types import FinishReason, Generation, LoadProgress, Status
+from gemma_space.catalog import DEMO_REPO_ID, Checkpoint
+from gemma_space.reports import LoadProgress, Status
+from gemma_space.types import FinishReason, Generation
 from gemma_space.ui.transcript import Footer, Turn
 
 REASONS: dict[FinishReason, str] = {

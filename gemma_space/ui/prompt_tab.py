@@ -13,7 +13,8 @@ from gradio.components import Component
 
 from gemma_space.pacing import paced
 from gemma_space.playground import Playground
-from gemma_space.types import CompletionRequest, LoadProgress, Precision
+from gemma_space.reports import LoadProgress
+from gemma_space.types import CompletionRequest, Precision
 from gemma_space.ui import present
 from gemma_space.ui.controls import SamplingControls
 from gemma_space.ui.events import Updates, Values, listen
@@ -115,7 +116,7 @@ class PromptWidgets:
 
 def build(playground: Playground, panel: ModelPanel) -> None:
     """Lay out prompt, controls and completion, and wire them to the playground."""
-    rows = {row.repo_id: row for row in playground.choices()}
+    rows = {row.repo_id: row for row in playground.library.choices()}
     with gr.Column(elem_id="prompt-tab"):
         tab = PromptWidgets.build(playground)
 

@@ -15,7 +15,7 @@ import gradio as gr
 from gemma_space.errors import InvalidRequestError
 from gemma_space.pacing import paced
 from gemma_space.playground import Playground
-from gemma_space.types import LoadProgress
+from gemma_space.reports import LoadProgress
 from gemma_space.ui import present, transcript
 from gemma_space.ui.chat_widgets import ChatTab
 from gemma_space.ui.conversations import Conversations
@@ -120,7 +120,7 @@ class Replies:
             yield {self.tab.notice: gr.update()}  # yielding nothing would empty the outputs
             return
         request = self.tab.read(values, self.panel)
-        row = self.playground.checkpoint(request.model)
+        row = self.playground.library.find(request.model)
         asked, replied = turns[:-1], turns[-1]
         seconds = LONG_STATE_SECONDS if len(turns) > LONG_MESSAGES else STATE_SECONDS
         async with aclosing(paced(lambda: self.playground.chat(request), seconds)) as steps:

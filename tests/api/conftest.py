@@ -11,9 +11,9 @@ from gemma_space.access import Access
 from gemma_space.app import build_app, launch_options
 from gemma_space.catalog import hub_catalog
 from gemma_space.hub import Answer
-from gemma_space.model_source import served_checkpoints
 from gemma_space.playground import Playground
 from gemma_space.settings import Settings
+from gemma_space.shelf import served_checkpoints
 from tests import tiny_checkpoints as tiny
 from tests.tiny_checkpoints import Checkpoints
 from tests.unit.conftest import never_hang

@@ -300,7 +300,7 @@ def test_cancelling_frees_the_engine_within_a_second(app: Served, endpoint: str)
     while queue(app) and time.monotonic() - started < 5:
         time.sleep(0.02)
     assert time.monotonic() - started < 1
-    assert all(row.leases == 0 for row in app.playground.status().loaded)
+    assert all(row.leases == 0 for row in app.playground.library.status().loaded)
     again = final(app.client, "/chat", message="Hi", model=app.folders["gemma3"], **GREEDY)
     assert again["finish_reason"]
 

@@ -135,7 +135,7 @@ playground = Playground.from_settings(settings)
 build_app(playground, settings)
 launch_options()
 heavy = {"torch", "transformers", "accelerate", "bitsandbytes", "peft", "safetensors"}
-names = [row.repo_id for row in playground.choices()]
+names = [row.repo_id for row in playground.library.choices()]
 print(json.dumps({"heavy": sorted(heavy & set(sys.modules)), "names": names,
                   "default": playground.default_model}))
 """

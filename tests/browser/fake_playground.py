@@ -10,14 +10,12 @@ from dataclasses import dataclass, field
 from gemma_space.catalog import ALL_PRECISIONS, Checkpoint
 from gemma_space.controls import default_params
 from gemma_space.errors import GenerationError
+from gemma_space.reports import LoadedRow, LoadProgress, Status
 from gemma_space.types import (
     ChatRequest,
     CompletionRequest,
     Generation,
-    LoadedRow,
-    LoadProgress,
     SamplingParams,
-    Status,
     Tokenization,
     TokenPiece,
 )

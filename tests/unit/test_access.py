@@ -140,7 +140,7 @@ MALFORMED = ["hf_x y", "hf_ü123456", "short", "hf_abcdefgh\nX-Evil: 1", "x" * 4
 @pytest.mark.parametrize("raw", MALFORMED)
 def test_a_malformed_token_is_refused_and_never_sent(raw: str) -> None:
     access = Access(probe=no_hub)
-    assert access.check(GATED, raw) == Answer("token_malformed")
+    assert access.check(GATED.repo_id, "main", raw) == Answer("token_malformed")
     with pytest.raises(AccessDeniedError) as caught:
         access.require(GATED, raw)
     assert raw not in str(caught.value)
@@ -257,8 +257,8 @@ def test_a_gated_model_is_downloaded_once_and_refused_to_others_even_when_loaded
         for token in (None, "hf_not_accepted", "hf_fine_grained", "hf x"):
             with pytest.raises(AccessDeniedError):
                 list(playground.chat(_says_hi(GATED), token))
-        assert playground.status().loaded == ()
-        phases = [p.phase for p in playground.load(GATED.repo_id, "fp32", CANARY)]
+        assert playground.library.status().loaded == ()
+        phases = [p.phase for p in playground.library.load(GATED.repo_id, "fp32", CANARY)]
         assert phases[0] == "access"
         assert phases[-1] == "ready"
         *_, last = playground.chat(_says_hi(GATED), CANARY)

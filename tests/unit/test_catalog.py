@@ -69,7 +69,7 @@ def test_figures(row: Checkpoint) -> None:
     assert (Precision.FP16 in row.precisions) is fp16
     assert {Precision.FP32, Precision.BF16, Precision.INT8, Precision.INT4} <= set(row.precisions)
     assert Precision.AUTO not in row.precisions
-    assert 0 < row.unquantized_parameters < row.parameters
+    assert 0 < row.linears.parameters < row.parameters - row.left_out
 
 
 @GOOGLE

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from gemma_space import loading
 from gemma_space.engine.serial import SerialEngine
 from gemma_space.errors import LoadError, ModelTooLargeError
-from gemma_space.loading import LoadCancelledError, LoadedModel, load
+from gemma_space.following import LoadCancelledError
+from gemma_space.loading import LoadedModel, load
 from gemma_space.local_checkpoint import local_checkpoint
 from gemma_space.memory import weights_bytes
 from gemma_space.types import Precision
@@ -22,7 +23,7 @@ from tests.unit.test_exactness import greedy
 
 def loaded(folder: Path, precision: Precision = Precision.FP32) -> LoadedModel:
     row = local_checkpoint(folder)
-    return load(row, folder, precision, "cpu", lambda d, t: None, lambda: False)
+    return load(row, folder, precision, lambda d, t: None, lambda: False)
 
 
 @pytest.fixture
@@ -115,13 +116,13 @@ def test_a_models_own_defaults_do_not_apply_behind_the_controls(checkpoints: Che
 def test_bytes_are_reported_and_a_cancel_is_heard(folder: Path) -> None:
     told: list[tuple[int, int]] = []
     row, size = local_checkpoint(folder), (folder / "model.safetensors").stat().st_size
-    load(row, folder, Precision.FP32, "cpu", lambda *step: told.append(step), lambda: False)
+    load(row, folder, Precision.FP32, lambda *step: told.append(step), lambda: False)
     assert told[0] == (0, size)
     assert told[-1] == (size, size)
     for patience in (0, 1):
         asked = iter([False] * patience + [True] * 9)
         with pytest.raises(LoadCancelledError):
-            load(row, folder, Precision.FP32, "cpu", lambda *step: None, lambda a=asked: next(a))
+            load(row, folder, Precision.FP32, lambda *step: None, lambda a=asked: next(a))
 
 
 def test_a_missing_weight_is_fatal(folder: Path) -> None:
@@ -173,7 +174,7 @@ def test_missing_or_broken_side_files_are_worded(folder: Path, name: str) -> Non
         else:
             (folder / name).write_text(text)
         with pytest.raises(LoadError) as caught:
-            load(row, folder, Precision.FP32, "cpu", lambda d, t: None, lambda: False)
+            load(row, folder, Precision.FP32, lambda d, t: None, lambda: False)
         assert caught.value.hint.endswith(".")
 
 

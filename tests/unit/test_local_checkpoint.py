@@ -8,10 +8,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from gemma_space.errors import ModelNotFoundError
+from gemma_space.catalog import Linears
+from gemma_space.checkpoint_files import sampling_of, stop_ids_of
+from gemma_space.errors import AccessDeniedError, ModelNotFoundError
 from gemma_space.loading import load
-from gemma_space.local_checkpoint import demo, local_checkpoint, sampling_of, stop_ids_of
-from gemma_space.model_source import served_checkpoints
+from gemma_space.local_checkpoint import demo, local_checkpoint
+from gemma_space.shelf import served_checkpoints
 from gemma_space.types import Precision
 from tests import tiny_checkpoints as tiny
 from tests.tiny_checkpoints import Checkpoints
@@ -25,11 +27,14 @@ def test_a_folder_becomes_a_row(checkpoints: Checkpoints, checkpoint: tiny.Tiny)
     row = local_checkpoint(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     assert row.parameters == sum(p.numel() for p in model.parameters())
-    # bitsandbytes quantizes linear layers; per-layer embeddings and norms stay.
-    assert row.unquantized_parameters == sum(
-        m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Embedding)
-        and m.num_embeddings == 512
-    )  # fmt: skip
+    linears = [
+        m for name, m in model.named_modules()
+        if isinstance(m, torch.nn.Linear) and name != "lm_head" and ".altup." not in name
+    ]  # fmt: skip
+    assert row.linears == Linears(
+        sum(m.weight.numel() for m in linears), sum(m.out_features for m in linears), len(linears)
+    )
+    assert row.left_out == 0
     assert row.repo_id == str(folder)
     assert row.path == folder
     assert row.is_local
@@ -62,15 +67,16 @@ def test_files_quantized_already_offer_that_precision_alone(
 ) -> None:
     plain = local_checkpoint(checkpoints.folder(tiny.GEMMA_1))
     assert plain.path is not None
-    loaded = load(plain, plain.path, precision, "cpu", lambda d, t: None, lambda: False)
+    loaded = load(plain, plain.path, precision, lambda d, t: None, lambda: False)
     loaded.model.save_pretrained(tmp_path)
     loaded.tokenizer.save_pretrained(tmp_path)
     row = local_checkpoint(tmp_path)
     assert row.precisions == (precision,)
     assert row.quantization == precision
     assert row.parameters == plain.parameters
-    assert row.unquantized_parameters == plain.unquantized_parameters
-    again = load(row, tmp_path, precision, "cpu", lambda d, t: None, lambda: False)
+    assert row.linears.parameters == plain.linears.parameters
+    assert row.linears.layers == plain.linears.layers
+    again = load(row, tmp_path, precision, lambda d, t: None, lambda: False)
     assert again.nbytes == loaded.nbytes
 
 
@@ -112,7 +118,9 @@ def test_other_folders_are_refused_in_words(tmp_path: Path, checkpoints: Checkpo
     for folder in (other, tmp_path / "nothing", other / "model.safetensors"):
         with pytest.raises(ModelNotFoundError, match=r"config\.json"):
             local_checkpoint(folder)
-    with pytest.raises(ModelNotFoundError):
+    with pytest.raises(ModelNotFoundError, match="neither a repository id nor a folder"):
+        served_checkpoints(("./no/such/model",))
+    with pytest.raises(AccessDeniedError, match="cannot be reached"):  # there is no Hub in a test
         served_checkpoints(("google/no-such-model",))
 
 

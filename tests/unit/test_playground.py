@@ -13,15 +13,15 @@ from gemma_space.access import Access
 from gemma_space.errors import (
     InvalidControlError,
     InvalidRequestError,
-    LoadError,
     ModelNotFoundError,
     ModelTooLargeError,
     SettingsError,
 )
 from gemma_space.local_checkpoint import local_checkpoint
-from gemma_space.model_source import served_checkpoints
+from gemma_space.memory import needs
 from gemma_space.playground import Playground
 from gemma_space.settings import Settings
+from gemma_space.shelf import served_checkpoints
 from gemma_space.types import ChatRequest, CompletionRequest, Controls, Message, Precision
 from tests import tiny_checkpoints as tiny
 from tests.tiny_checkpoints import Checkpoints, no_hub
@@ -56,7 +56,7 @@ def test_the_deployers_token_is_lent_only_where_settings_say_so() -> None:
     for access, lent in (("visitor", None), ("deployer", "hf_deployer1")):
         settings = Settings.model_validate({"access": access, "HF_TOKEN": "hf_deployer1"})
         playground = Playground.from_settings(settings)
-        assert playground._source.token_for(None) == lent
+        assert playground.library._access.token_for(None) == lent
 
 
 def test_default_params_are_the_checkpoints_own_within_the_limits(
@@ -88,7 +88,7 @@ def test_what_is_wrong_with_a_request_is_said_before_anything_is_loaded(gemma_3:
         use: Any = playground.chat if isinstance(request, ChatRequest) else playground.complete
         with pytest.raises(kind):
             next(iter(use(request)))
-    assert playground.status().loaded == ()
+    assert playground.library.status().loaded == ()
 
 
 def test_a_budget_too_small_is_refused_with_figures(gemma_3: Path) -> None:
@@ -96,12 +96,12 @@ def test_a_budget_too_small_is_refused_with_figures(gemma_3: Path) -> None:
     with pytest.raises(ModelTooLargeError, match="budget is 1 kB") as caught:
         list(playground.chat(ask(gemma_3, user("Hi"))))
     assert caught.value.hint
-    assert not any(fit.fits for fit in playground.models()[0].precisions.values())
+    assert not any(fit.fits for fit in playground.library.rows()[0].precisions.values())
 
 
 def test_a_step_down_in_precision_is_told(gemma_3: Path) -> None:
-    row = local_checkpoint(gemma_3)
-    playground = serving(gemma_3, memory_budget=2 * row.parameters - 1)
+    needed = needs(local_checkpoint(gemma_3), Precision.BF16)
+    playground = serving(gemma_3, memory_budget=needed.total_bytes - 1)
     request = ChatRequest(
         messages=(user("Hi"),), model=str(gemma_3), controls=Controls(max_new_tokens=2)
     )
@@ -115,9 +115,9 @@ def test_the_default_model_is_loaded_ahead_of_its_first_use(
 ) -> None:
     playground = serving(gemma_3)
     playground.warm_up()
-    assert [row.repo_id for row in playground.status().loaded] == [str(gemma_3)]
-    playground.unload(str(gemma_3))
-    assert playground.status().loaded == ()
+    assert [row.repo_id for row in playground.library.status().loaded] == [str(gemma_3)]
+    playground.library.unload(str(gemma_3))
+    assert playground.library.status().loaded == ()
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_text('{"model_type": "gemma3_text"}')
@@ -176,7 +176,7 @@ def test_an_adapter_is_a_model_of_its_own_beside_its_base(
     checkpoints: Checkpoints, adapter: Path, gemma_3: Path
 ) -> None:
     playground = serving(gemma_3, adapter)
-    base_row, row = playground.models()
+    base_row, row = playground.library.rows()
     assert row.variant == "adapter"
     assert row.parameters > base_row.parameters
     assert row.context_length == base_row.context_length
@@ -198,8 +198,8 @@ def test_a_pickled_adapter_is_refused(
 ) -> None:
     (tmp_path / "adapter_config.json").write_text((adapter / "adapter_config.json").read_text())
     torch.save({}, tmp_path / "adapter_model.bin")
-    with pytest.raises(LoadError, match=r"adapter_model\.safetensors"):
-        list(serving(gemma_3, tmp_path).chat(ask(tmp_path, user("Hi"))))
+    with pytest.raises(ModelNotFoundError, match=r"adapter_model\.safetensors"):
+        serving(gemma_3, tmp_path)
 
 
 def test_serving_everyone_needs_the_deployers_token() -> None:

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from gemma_space.local_checkpoint import DEMO_REPO_ID
-from gemma_space.types import Generation, LoadedRow, LoadProgress, Status
+from gemma_space.reports import LoadedRow, LoadProgress, Status
+from gemma_space.types import Generation
 from gemma_space.ui import present, transcript
 from tests.browser.fake_playground import checkpoint
 

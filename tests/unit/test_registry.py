@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from gemma_space.catalog import Checkpoint, hub_catalog
+from gemma_space.catalog import Checkpoint, Linears, hub_catalog
 from gemma_space.errors import InvalidRequestError, LoadError, ModelTooLargeError
-from gemma_space.registry import ModelKey, ModelRegistry, Report, ServedModel
-from gemma_space.types import GenerationChunk, LoadProgress, Precision, SamplingParams
+from gemma_space.lease import ModelKey, Report, ServedModel
+from gemma_space.registry import ModelRegistry
+from gemma_space.reports import LoadProgress
+from gemma_space.types import GenerationChunk, Precision, SamplingParams
 
 BYTES = 200  # of one model in bf16
 PATIENCE = 10
@@ -58,7 +60,12 @@ class FakeLoader:
         self.on_load: Callable[[], None] = lambda: None
 
     def __call__(
-        self, key: ModelKey, token: str | None, report: Report, cancelled: Callable[[], bool]
+        self,
+        key: ModelKey,
+        token: str | None,
+        report: Report,
+        cancelled: Callable[[], bool],
+        base: ServedModel | None,
     ) -> ServedModel:
         self.loads.append((key, token))
         self.on_load()
@@ -95,12 +102,17 @@ def clock() -> Clock:
 @pytest.fixture
 def registry(loader: FakeLoader, clock: Clock) -> ModelRegistry:
     """Room for two models."""
-    return ModelRegistry(loader, lambda: 2 * BYTES, clock)
+    return ModelRegistry(loader, lambda: 2 * BYTES, clock=clock)
 
 
 def row(name: str) -> Checkpoint:
     return replace(
-        hub_catalog()[0], repo_id=name, title=name, parameters=BYTES // 2, unquantized_parameters=0
+        hub_catalog()[0],
+        repo_id=name,
+        title=name,
+        parameters=BYTES // 2,
+        linears=Linears(0, 0, 0),
+        kv=(),
     )
 
 
@@ -320,7 +332,10 @@ def test_waiting_shows_phase_bytes_and_seconds(
         loader.started.wait(PATIENCE)
         clock.now = 7.0
         progress = next(lease.wait())
-        assert progress == LoadProgress(phase="load", done_bytes=50, total_bytes=BYTES, seconds=7.0)
+        # A quarter took seven seconds.
+        assert progress == LoadProgress(
+            phase="load", done_bytes=50, total_bytes=BYTES, seconds=7.0, seconds_left=21.0
+        )
         loader.go.set()
         list(lease.wait())
     with registry.lease(key("a")) as again:

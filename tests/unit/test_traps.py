@@ -123,7 +123,7 @@ def test_trap_03_stop_ids_unite_the_files_and_the_turn_end_by_name(
 ) -> None:
     folder = checkpoints.folder(checkpoint)
     row = local_checkpoint(folder)
-    loaded = load(row, folder, Precision.FP32, "cpu", lambda d, t: None, lambda: False)
+    loaded = load(row, folder, Precision.FP32, lambda d, t: None, lambda: False)
     literal = {
         "gemma1": {1, 107}, "gemma2": {1, 107}, "gemma3": {1, 106}, "gemma3-multimodal": {1, 106},
         "gemma3n": {1, 106}, "gemma4": {1, 106, 50},
@@ -158,7 +158,7 @@ def test_trap_03_a_reply_ends_at_its_turn_end(
 def test_trap_03_a_base_model_stops_at_its_configured_ids_only(checkpoints: Checkpoints) -> None:
     folder = checkpoints.folder(tiny.GEMMA_3_BASE)
     row = local_checkpoint(folder)
-    loaded = load(row, folder, Precision.FP32, "cpu", lambda d, t: None, lambda: False)
+    loaded = load(row, folder, Precision.FP32, lambda d, t: None, lambda: False)
     assert loaded.stop_ids == {1}
     assert chat.turn_end_ids(load_tokenizer(folder)) == ()
 
@@ -389,8 +389,8 @@ def test_trap_09_logits_that_are_no_numbers_end_in_words_and_leave_nothing_held(
         with pytest.raises(GenerationError) as caught:
             list(playground.chat(ask(folder, user(f"Say {tiny.POISON} please"))))
         assert caught.value.hint
-        assert playground.status().queue == 0
-        assert all(row.leases == 0 for row in playground.status().loaded)
+        assert playground.library.status().queue == 0
+        assert all(row.leases == 0 for row in playground.library.status().loaded)
     assert last_of(playground.chat(ask(folder, user("Say it please")))).completion_tokens > 0
 
 
@@ -519,11 +519,11 @@ def test_trap_10_closing_a_chat_ends_its_lease(
     for update in stream:
         if isinstance(update, Generation) and update.completion_tokens >= 2:
             break
-    assert playground.status().queue == 1
-    assert [r.leases for r in playground.status().loaded if r.repo_id == str(folder)] == [1]
+    assert playground.library.status().queue == 1
+    assert [r.leases for r in playground.library.status().loaded if r.repo_id == str(folder)] == [1]
     stream.close()  # type: ignore[attr-defined]
-    assert playground.status().queue == 0
-    assert [r.leases for r in playground.status().loaded if r.repo_id == str(folder)] == [0]
+    assert playground.library.status().queue == 0
+    assert [r.leases for r in playground.library.status().loaded if r.repo_id == str(folder)] == [0]
     assert last_of(playground.chat(ask(folder, user("Hi there")))).finish_reason
 
 
@@ -643,7 +643,7 @@ def test_trap_12_a_chat_stops_at_a_string_spanning_its_tokens(
     assert seen[-1] == whole[:at]
     assert reason == "stop_string"
     assert all(whole[:at].startswith(text) for text in seen)
-    assert playground.status().queue == 0
+    assert playground.library.status().queue == 0
 
 
 # --- 13: truncation ----------------------------------------------------------------------------
@@ -708,7 +708,7 @@ def test_trap_13_room_for_the_reply_is_kept_and_the_count_reaches_the_caller(
         list(playground.complete(prompt))
     assert "112" in caught.value.message
     assert "400" in caught.value.message
-    assert playground.status().queue == 0
+    assert playground.library.status().queue == 0
 
 
 # --- Continue ----------------------------------------------------------------------------------

@@ -1,0 +1,33 @@
+"""A base model's engine with one adapter switched on for each of its requests.
+
+Knows the adapter's name and nothing else: turns, prefill and sampling are the base's engine's.
+"""
+
+from collections.abc import Iterator
+
+from gemma_space.engine.serial import SerialEngine
+from gemma_space.types import GenerationChunk, SamplingParams
+
+
+class AdaptedEngine:
+    """What a lease of an adapter gets.
+
+    Args:
+        base: runs the model; shared with requests for other adapters and for none.
+        adapter: the name it is attached by.
+    """
+
+    def __init__(self, base: SerialEngine, adapter: str) -> None:
+        self.base = base
+        self._adapter = adapter
+
+    @property
+    def requests(self) -> int:
+        """None of its own: the base's engine counts them all."""
+        return 0
+
+    def stream(
+        self, prompt_ids: tuple[int, ...], params: SamplingParams, *, top: int = 0
+    ) -> Iterator[GenerationChunk]:
+        """As `SerialEngine.stream`, with the adapter on."""
+        return self.base.stream(prompt_ids, params, top=top, adapter=self._adapter)

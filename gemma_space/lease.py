@@ -1,0 +1,174 @@
+"""A model in memory and the right to use it.
+
+Knows what makes two requests share weights, how a load's progress is told, and that a lease is
+held while a model is used. Does not know when models come and go; the registry does.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gemma_space.catalog import Checkpoint
+from gemma_space.reports import LoadPhase, LoadProgress
+from gemma_space.types import Attention, GenerationChunk, Precision, SamplingParams
+
+TICK_SECONDS = 0.1
+MIN_SHARE = 0.02  # of a phase, before its speed says anything
+
+
+class Engine(Protocol):
+    """Runs one model: ids in, chunks out. `requests` counts those running or waiting."""
+
+    @property
+    def requests(self) -> int: ...
+
+    def stream(
+        self, prompt_ids: tuple[int, ...], params: SamplingParams, *, top: int = 0
+    ) -> Iterator[GenerationChunk]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKey:
+    """What makes two requests share weights.
+
+    `base` is the key of the model that an adapter is attached to; several adapters and requests
+    without any share that one.
+    """
+
+    checkpoint: Checkpoint
+    revision: str
+    precision: Precision
+    attention: Attention = Attention.AUTO
+    base: "ModelKey | None" = None
+
+    @property
+    def title(self) -> str:
+        return f"{self.checkpoint.title} in {self.precision}"
+
+    @property
+    def chain(self) -> tuple["ModelKey", ...]:
+        """Everything that must be in memory, in loading order."""
+        return (self,) if self.base is None else (*self.base.chain, self)
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """A model in memory with its engine. Hold it only inside a lease.
+
+    Attributes:
+        nbytes: of the weights; an adapter's alone, without its base.
+        notes: sentences about where it runs that its users should know.
+        close: called when it leaves while its base stays.
+    """
+
+    key: ModelKey
+    engine: Engine
+    tokenizer: Any
+    nbytes: int
+    notes: tuple[str, ...] = ()
+    close: Callable[[], None] = _nothing
+
+
+Report = Callable[[LoadPhase, int, int], None]
+
+
+class Entry:
+    """One key's place in memory: being loaded, loaded, or failed. Guarded by the registry's lock.
+
+    Args:
+        weights_bytes: as computed; what the model really takes once it is there.
+        kv_bytes: kept free for a conversation.
+        base: the entry this one is attached to, which cannot leave before it.
+    """
+
+    def __init__(
+        self,
+        key: ModelKey,
+        weights_bytes: int,
+        kv_bytes: int,
+        base: "Entry | None",
+        clock: Callable[[], float],
+    ) -> None:
+        self.key = key
+        self.weights_bytes = weights_bytes
+        self.kv_bytes = kv_bytes
+        self.base = base
+        self.attached: set[Entry] = set()
+        self.leases = 0
+        self.cancelled = False
+        self.settled = threading.Event()
+        self.served: ServedModel | None = None
+        self.error: Exception | None = None
+        self._clock = clock
+        self._started = self._phase_started = self.last_used = clock()
+        self._phase: LoadPhase = "load"
+        self._done_bytes = self._total_bytes = 0
+
+    @property
+    def in_use(self) -> bool:
+        """Leased, on its way, or under something that is."""
+        return bool(
+            self.leases or not self.settled.is_set() or any(a.in_use for a in self.attached)
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes of the budget."""
+        return self.weights_bytes + self.kv_bytes
+
+    def touch(self) -> None:
+        """Note that it was used just now, and so was what it stands on."""
+        self.last_used = self._clock()
+        if self.base is not None:
+            self.base.touch()
+
+    def report(self, phase: LoadPhase, done_bytes: int, total_bytes: int) -> None:
+        """Take a step of the load, from whichever thread does it."""
+        if phase != self._phase or done_bytes < self._done_bytes:
+            self._phase_started = self._clock()
+        self._phase, self._done_bytes, self._total_bytes = phase, done_bytes, total_bytes
+
+    def progress(self) -> LoadProgress:
+        """Where the load stands; while the base is on its way, where that stands."""
+        if self.base is not None and not self.base.settled.is_set():
+            return self.base.progress()
+        now = self._clock()
+        share = self._done_bytes / self._total_bytes if self._total_bytes else 0.0
+        left = (now - self._phase_started) * (1 - share) / share if share > MIN_SHARE else None
+        return LoadProgress(
+            phase=self._phase,
+            done_bytes=self._done_bytes,
+            total_bytes=self._total_bytes,
+            seconds=now - self._started,
+            seconds_left=left,
+        )
+
+
+class Lease:
+    """The right to use one model; it cannot be evicted meanwhile."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+
+    def wait(self) -> Iterator[LoadProgress]:
+        """Yield while the model is on its way; nothing at all if it is there already.
+
+        Raises:
+            GemmaSpaceError: what the load ended with.
+        """
+        while not self._entry.settled.wait(TICK_SECONDS):
+            yield self._entry.progress()
+        if self._entry.error is not None:
+            raise self._entry.error
+
+    @property
+    def model(self) -> ServedModel:
+        """The model; only after `wait()` has ended."""
+        if self._entry.served is None:
+            raise RuntimeError("the model is used before it is loaded")
+        return self._entry.served

@@ -1,0 +1,54 @@
+"""Where the weights go: one device, several GPUs, or GPUs and the CPU where that is allowed.
+
+Knows accelerate's `device_map` and `max_memory` and what a spread-out model's users should be
+told. Loads nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gemma_space.errors import ModelTooLargeError
+from gemma_space.memory import Device
+
+OFFLOAD_NOTE = (
+    "Part of this model runs on the CPU, because the GPU has no room for it; replies are slow."
+)
+
+
+def arguments(device: Device, room_bytes: int, cpu_room_bytes: int = 0) -> dict[str, Any]:
+    """Keyword arguments of `from_pretrained` that place the weights.
+
+    Args:
+        device: what models run on here.
+        room_bytes: what the GPUs may take together; shared out in proportion to their memory.
+        cpu_room_bytes: what may go to the machine's memory beside GPUs; 0 where that is not
+            allowed.
+    """
+    if device.kind != "cuda":
+        return {"device_map": device.kind}
+    if len(device.gpu_bytes) == 1 and not cpu_room_bytes:
+        return {"device_map": {"": 0}}
+    total = sum(device.gpu_bytes)
+    shares: dict[int | str, int] = {
+        gpu: min(own, round(room_bytes * own / total)) for gpu, own in enumerate(device.gpu_bytes)
+    }
+    # Without an entry for the CPU, accelerate would spill over into the machine's memory.
+    return {"device_map": "auto", "max_memory": {**shares, "cpu": cpu_room_bytes}}
+
+
+def notes(device_map: Mapping[str, Any] | None, title: str) -> tuple[str, ...]:
+    """What users should know about where a loaded model is.
+
+    Raises:
+        ModelTooLargeError: part of it was left on the disk, where it cannot run usefully.
+    """
+    places: Sequence[str] = [str(place) for place in (device_map or {}).values()]
+    if "disk" in places:
+        raise ModelTooLargeError(
+            f"{title} does not fit into the GPUs' memory.",
+            "Choose a lower precision or a smaller model.",
+        )
+    gpus = {place for place in places if place.isdecimal() or place.startswith("cuda")}
+    if gpus and "cpu" in places:
+        return (OFFLOAD_NOTE,)
+    return ()

@@ -1,0 +1,127 @@
+"""Which checkpoints can be asked for here: those the deployer lists, and those visitors type.
+
+Knows how a name becomes a row: from the catalogue, a folder, or a repository's own description,
+read before any weights. Does not know what is in memory.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from gemma_space import architecture, catalog, hub, local_checkpoint
+from gemma_space.access import Access
+from gemma_space.catalog import Checkpoint
+from gemma_space.checkpoint_files import base_of_adapter
+from gemma_space.errors import ModelNotFoundError
+from gemma_space.settings import DEMO_ADAPTER
+
+MAX_FOUND = 500  # typed names that are remembered
+_REPO_ID = re.compile(r"[\w.\-]{1,96}/[\w.\-]{1,96}")
+
+
+class Shelf:
+    """The checkpoints that can be asked for.
+
+    Args:
+        rows: those listed, in display order.
+        access: decides who may look at a repository.
+        takes_any: whether visitors may type others.
+    """
+
+    def __init__(self, rows: Sequence[Checkpoint], access: Access, takes_any: bool) -> None:
+        self._listed = {row.repo_id: row for row in rows}
+        self._known = catalogue()
+        self._found: dict[str, Checkpoint] = {}
+        self._access = access
+        self.takes_any = takes_any
+
+    def rows(self) -> tuple[Checkpoint, ...]:
+        """The listed checkpoints, in display order. Instant; needs no torch."""
+        return tuple(self._listed.values())
+
+    def find(self, name: object, token: str | None = None) -> Checkpoint:
+        """The row for a name; a typed one is looked at first, with the visitor's own access.
+
+        Raises:
+            ModelNotFoundError: it is not served here, or holds nothing that could be.
+            AccessDeniedError: the Hub does not let this visitor look.
+            DownloadError: the Hub could not be asked.
+        """
+        text = name.strip() if isinstance(name, str) else ""
+        known = self._listed.get(text) or self._found.get(text)
+        if known is not None:
+            return known
+        if not self.takes_any or not text:
+            raise ModelNotFoundError(
+                f"There is no model “{str(name)[:100]}” here.",
+                f"Choose one from the list, for example {next(iter(self._listed))}.",
+            )
+        row = self._known.get(text) or self._typed(text, token)
+        if len(self._found) >= MAX_FOUND:
+            self._found.clear()
+        self._found[text] = row
+        return row
+
+    def _typed(self, text: str, token: str | None) -> Checkpoint:
+        folder = Path(text).expanduser()
+        if folder.is_dir():
+            return self._folder_row(folder, text, token)
+        if not _REPO_ID.fullmatch(text):
+            raise ModelNotFoundError(
+                f"“{text[:100]}” is neither a repository id nor a folder here.",
+                "A repository id has the form owner/name, like google/gemma-3-1b-it.",
+            )
+        return self._repository_row(text, token)
+
+    def _folder_row(self, folder: Path, name: str, token: str | None) -> Checkpoint:
+        base = base_of_adapter(folder)
+        if not base:
+            return local_checkpoint.local_checkpoint(folder, repo_id=name)
+        return local_checkpoint.adapter_checkpoint(folder, self.find(base, token), repo_id=name)
+
+    def _repository_row(self, repo_id: str, token: str | None) -> Checkpoint:
+        commit = self._access.require_repository(repo_id, token)
+        told = hub.describe(repo_id, commit, self._access.token_for(token))
+        facts = {"repo_id": repo_id, "tensors": told.tensors}
+        base = base_of_adapter(told.folder)
+        if base:
+            row = local_checkpoint.adapter_checkpoint(told.folder, self.find(base, token), **facts)
+        else:
+            row = local_checkpoint.local_checkpoint(told.folder, **facts)
+            row = replace(row, kv=architecture.kv_groups(told.folder), gated=told.gated)
+        if not told.tensors:
+            raise ModelNotFoundError(
+                f"The repository {repo_id} has no safetensors files.",
+                "Pickled weights (.bin) are not loaded, because loading them runs code.",
+            )
+        title = repo_id.split("/")[1]
+        terms = told.license or row.license
+        return replace(row, path=None, revision="main", title=title, license=terms)
+
+
+def catalogue() -> dict[str, Checkpoint]:
+    """Everything known by name: the demo, its adapter, and the Hub's catalogue."""
+    demo = local_checkpoint.demo()
+    ours = [demo]
+    if DEMO_ADAPTER.is_dir():
+        ours.append(local_checkpoint.demo_adapter(demo))
+    return {row.repo_id: row for row in (*ours, *catalog.hub_catalog())}
+
+
+def served_checkpoints(
+    names: Sequence[str], access: Access | None = None, token: str | None = None
+) -> tuple[Checkpoint, ...]:
+    """The rows for an allow-list of repo ids and folders; the whole catalogue for none.
+
+    Args:
+        access, token: ask the Hub about repositories that the catalogue does not know.
+
+    Raises:
+        ModelNotFoundError: a name holds nothing that could be served.
+        AccessDeniedError, DownloadError: the Hub does not say what a repository holds.
+    """
+    if not names:
+        return tuple(catalogue().values())
+    shelf = Shelf((), access or Access(), takes_any=True)
+    return tuple(shelf.find(name, token) for name in names)
