@@ -2,17 +2,24 @@
 
 The weights of the base stay as they are and are shared: with every adapter off, it computes
 exactly what it computed before. Nothing here is safe while the model runs; the engine calls it
-between requests. Importing it imports transformers.
+between requests. Importing it imports peft and transformers.
 """
 
 import itertools
+import warnings
 from pathlib import Path
 from typing import Any
+
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import ModulesToSaveWrapper
 
 from gemma_space.errors import LoadError
 from gemma_space.loading import failures_in_words
 
 _numbers = itertools.count(1)
+# PEFT warns of what is meant here.
+for _meant in ("Already found a `peft_config` attribute", "Adapter .* was active which is now"):
+    warnings.filterwarnings("ignore", _meant, UserWarning)
 
 
 def attach(model: Any, folder: Path, title: str) -> tuple[str, int]:
@@ -34,7 +41,9 @@ def attach(model: Any, folder: Path, title: str) -> tuple[str, int]:
     with failures_in_words(title, "It must be made for exactly this base."):
         try:
             told = model.load_adapter(str(folder), adapter_name=name)
-            if told.missing_keys or told.unexpected_keys:
+            # Other adapters' weights are reported as missing too; they are left as they are.
+            lacking = [key for key in told.missing_keys if f".{name}." in key]
+            if lacking or told.unexpected_keys:
                 raise ValueError("its weights do not match its configuration")
         except BaseException:
             _forget(model, name)
@@ -48,14 +57,20 @@ def attach(model: Any, folder: Path, title: str) -> tuple[str, int]:
 
 
 def activate(model: Any, name: str | None) -> None:
-    """Compute with this adapter from now on; None: with the base alone."""
-    if not getattr(model, "_hf_peft_config_loaded", False):
-        return
-    if name is None:
-        model.disable_adapters()
-    else:
-        model.set_adapter(name)
-        model.enable_adapters()
+    """Compute with this adapter from now on; None: with the base alone.
+
+    Module by module, because transformers' own `set_adapter` and `enable_adapters` fail on, or
+    forget, modules that only some of the adapters replace (PEFT's `modules_to_save`).
+    """
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            if name is not None:
+                module.set_adapter(name, inference_mode=True)  # layers it lacks compute the base
+            module.enable_adapters(name is not None)
+        elif isinstance(module, ModulesToSaveWrapper):
+            if has := name is not None and name in module.modules_to_save:
+                module.set_adapter(name, inference_mode=True)
+            module.enable_adapters(has)
 
 
 def detach(model: Any, name: str) -> None:

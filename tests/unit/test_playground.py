@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import peft
 import pytest
 import torch
 from pydantic import SecretStr
-from transformers import AutoModelForCausalLM
 
 from gemma_space.access import Access
 from gemma_space.errors import (
@@ -23,6 +21,7 @@ from gemma_space.playground import Playground
 from gemma_space.settings import Settings
 from gemma_space.shelf import served_checkpoints
 from gemma_space.types import ChatRequest, CompletionRequest, Controls, Message, Precision
+from tests import tiny_adapters
 from tests import tiny_checkpoints as tiny
 from tests.tiny_checkpoints import Checkpoints, no_hub
 from tests.unit.test_exactness import Reference
@@ -157,18 +156,8 @@ PEFT = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarn
 def adapter(checkpoints: Checkpoints) -> Path:
     """A random LoRA adapter for the tiny Gemma 3, strong enough to be heard."""
 
-    def build(path: Path) -> None:
-        base = checkpoints.folder(tiny.GEMMA_3)
-        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-        config = peft.LoraConfig(r=4, lora_alpha=32, target_modules=["q_proj", "v_proj", "up_proj"])
-        model = peft.get_peft_model(model, config)
-        torch.manual_seed(1)
-        for name, weight in model.named_parameters():
-            if "lora_" in name:
-                torch.nn.init.normal_(weight, std=0.2)
-        model.save_pretrained(path)
-
-    return checkpoints.variant("adapter", build)
+    base = checkpoints.folder(tiny.GEMMA_3)
+    return checkpoints.variant("adapter", lambda path: tiny_adapters.write(base, path))
 
 
 @PEFT
@@ -181,8 +170,7 @@ def test_an_adapter_is_a_model_of_its_own_beside_its_base(
     assert row.parameters > base_row.parameters
     assert row.context_length == base_row.context_length
     reference = Reference(gemma_3, tiny.GEMMA_3.stop_ids)
-    merged: Any = peft.PeftModel.from_pretrained(reference.model, str(adapter))
-    reference.model = merged.merge_and_unload()
+    reference.model = tiny_adapters.merged(gemma_3, adapter)
     messages = [Message(role="user", content="Hello there")]
     wanted = reference.reply(reference.prompt(messages), 12)
     said = last_of(playground.chat(ask(adapter, *messages)))
