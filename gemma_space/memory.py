@@ -72,12 +72,15 @@ class Device:
 
     def free_bytes(self) -> int:
         """Memory not in use right now, by anyone."""
-        if self.kind != "cuda":
-            return machine_free_bytes()
-        import torch  # already loaded by the probe that found the GPU
+        return sum(self.gpu_free_bytes()) if self.kind == "cuda" else machine_free_bytes()
 
-        # What torch keeps for itself after freeing it is free for the next model.
-        return sum(
+    def gpu_free_bytes(self) -> tuple[int, ...]:
+        """Of each GPU; what torch keeps for itself after freeing it is free for the next model."""
+        if not self.gpu_bytes:
+            return ()
+        import torch  # already loaded by the probe that found the GPUs
+
+        return tuple(
             torch.cuda.mem_get_info(gpu)[0]
             + torch.cuda.memory_reserved(gpu)
             - torch.cuda.memory_allocated(gpu)

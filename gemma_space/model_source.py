@@ -76,7 +76,7 @@ class ModelSource:
             lambda done, total: report("load", done, total),
             cancelled,
             attention=key.attention,
-            place=placement.arguments(memory.probe_device(), self.budget(), self._cpu_room()),
+            place=self._place(key),
         )
         return ServedModel(
             key=key,
@@ -84,6 +84,16 @@ class ModelSource:
             tokenizer=loaded.tokenizer,
             nbytes=loaded.nbytes,
             notes=placement.notes(getattr(loaded.model, "hf_device_map", None), key.title),
+        )
+
+    def _place(self, key: ModelKey) -> dict[str, Any]:
+        device, cpu_room = memory.probe_device(), self._cpu_room()
+        return placement.arguments(
+            device,
+            self.budget() - cpu_room,
+            cpu_room,
+            needed_bytes=memory.needs(key.checkpoint, key.precision).total_bytes,
+            free_bytes=device.gpu_free_bytes(),
         )
 
     def tokenizer(self, row: Checkpoint, revision: str, token: str | None) -> Any:
