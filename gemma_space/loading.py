@@ -7,6 +7,7 @@ and transformers, which takes seconds: only `registry`'s loader does, once the p
 
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,11 +30,12 @@ from gemma_space.catalog import Checkpoint
 from gemma_space.chat import turn_end_ids
 from gemma_space.checkpoint_files import stop_ids_of
 from gemma_space.errors import LoadError, ModelTooLargeError
-from gemma_space.following import FollowedLoad
+from gemma_space.following import FollowedLoad, LoadCancelledError
 from gemma_space.reading import ReadAhead
 from gemma_space.types import Attention, Precision
 
 log = logging.getLogger(__name__)
+TURN_SECONDS = 0.1
 DTYPES = {
     Precision.FP32: torch.float32,
     Precision.BF16: torch.bfloat16,
@@ -46,6 +48,9 @@ DTYPES = {
 
 # Gemma 3n's AltUp layers have as few as four outputs: nothing to save, and no kernel for it.
 NOT_QUANTIZED = {"gemma3n": ["lm_head", r".*\.altup"]}
+
+
+_loading = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +101,7 @@ def load(
             **_arguments(checkpoint, folder, precision, attention),
             **(place or {"device_map": "cpu"}),
         }
-        with following.followed():
+        with following.followed(), _one_at_a_time(cancelled):
             model = _load_weights(folder, arguments)
     configured = stop_ids_of(model.generation_config.to_dict())
     # Controls are explicit from here on: a default left in it would apply without being seen.
@@ -107,6 +112,19 @@ def load(
         stop_ids=frozenset((*configured, *checkpoint.stop_ids, *turn_end_ids(tokenizer))),
         nbytes=measured_bytes(model),
     )
+
+
+@contextmanager
+def _one_at_a_time(cancelled: Callable[[], bool]) -> Iterator[None]:
+    """`from_pretrained` sets torch's default dtype for the whole process, and sets it back to what
+    it found: two at once could leave the other's behind for good."""
+    while not _loading.acquire(timeout=TURN_SECONDS):
+        if cancelled():
+            raise LoadCancelledError
+    try:
+        yield
+    finally:
+        _loading.release()
 
 
 def measured_bytes(model: Any) -> int:

@@ -1,6 +1,8 @@
 """Traps 1 and 14: what a precision and an attention do to Gemma's numbers, on real tiny models."""
 
 import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 from transformers import DynamicCache, GenerationConfig
 
+from gemma_space import loading
 from gemma_space.attention import offered, refusal
 from gemma_space.catalog import Checkpoint, hub_catalog
 from gemma_space.engine.serial import SerialEngine
@@ -105,6 +108,32 @@ def test_trap_01_int8_does_not_log_a_line_per_layer_and_token(
     with caplog.at_level(logging.INFO):
         list(SerialEngine(model.model, model.stop_ids).stream(PROMPT, greedy(max_new_tokens=2)))
     assert [r for r in caplog.records if r.name.startswith("bitsandbytes")] == []
+
+
+def test_trap_01_loads_at_once_do_not_leave_each_others_dtype_behind(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library sets torch's default dtype while it builds a model, for the whole process."""
+    inside: list[int] = []
+    most: list[int] = []
+    real = loading.AutoModelForCausalLM.from_pretrained
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.05)
+        try:
+            return real(*args, **kwargs)
+        finally:
+            inside.pop()
+
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", watched)
+    folder = checkpoints.folder(tiny.GEMMA_3)
+    with ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(lambda p: loaded(folder, p), [Precision.BF16, Precision.FP32] * 2))
+    assert [m.model.dtype for m in models] == [torch.bfloat16, torch.float32] * 2
+    assert max(most) == 1
+    assert torch.get_default_dtype() == torch.float32
 
 
 @pytest.mark.parametrize("checkpoint", tiny.CHATTING, ids=lambda t: t.name)
