@@ -10,7 +10,7 @@ import hmac
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from gemma_space import hub
 from gemma_space.catalog import Checkpoint
@@ -72,7 +72,8 @@ class Access:
     """Decides about each use of a checkpoint.
 
     Args:
-        deployer_token: set only when the deployer chose to serve everyone with it.
+        deployer_token: set only when the deployer chose to serve everyone with it; it is used
+            for what `lend` names, never for a repository that a visitor typed.
         probe: asks the Hub; a seam for tests.
         clock: seconds, monotonic.
     """
@@ -84,6 +85,7 @@ class Access:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._deployer_token = deployer_token
+        self._lent: frozenset[str] = frozenset()
         self._probe = probe
         self._clock = clock
         self._key = os.urandom(32)
@@ -91,9 +93,14 @@ class Access:
         self._ready: dict[bytes, tuple[Answer, float]] = {}
         self._commits: dict[tuple[str, str], str] = {}
 
-    def token_for(self, visitor_token: str | None) -> str | None:
-        """The token that acts for this visitor: the deployer's where that is shared."""
-        return self._deployer_token or visitor_token
+    def lend(self, repo_ids: Iterable[str]) -> None:
+        """Name the repositories that the deployer's token serves to everyone."""
+        self._lent = frozenset(repo_ids)
+
+    def token_for(self, repo_id: str, visitor_token: str | None) -> str | None:
+        """The token that acts for this visitor here: the deployer's where that is lent."""
+        lent = self._deployer_token if repo_id in self._lent else None
+        return lent or visitor_token
 
     def require(self, checkpoint: Checkpoint, visitor_token: str | None) -> str:
         """Return the commit to use, or refuse. A local folder needs nothing and asks nobody.
@@ -143,7 +150,7 @@ class Access:
     def check(self, repo_id: str, revision: str, visitor_token: str | None) -> Answer:
         """The verdict for this visitor, from memory for up to five minutes once it was ready."""
         try:
-            token = hub.clean_token(self.token_for(visitor_token))
+            token = hub.clean_token(self.token_for(repo_id, visitor_token))
         except ValueError:
             return Answer("token_malformed")
         # The key joins token and repository under a secret of this process: nothing to steal.

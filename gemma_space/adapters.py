@@ -68,9 +68,10 @@ def activate(model: Any, name: str | None) -> None:
                 module.set_adapter(name, inference_mode=True)  # layers it lacks compute the base
             module.enable_adapters(name is not None)
         elif isinstance(module, ModulesToSaveWrapper):
-            if has := name is not None and name in module.modules_to_save:
+            replaced = name is not None and name in module.modules_to_save
+            if name is not None and replaced:
                 module.set_adapter(name, inference_mode=True)
-            module.enable_adapters(has)
+            module.enable_adapters(replaced)
 
 
 def detach(model: Any, name: str) -> None:

@@ -51,7 +51,9 @@ def sampling_of(generation_config: dict[str, Any]) -> dict[str, float]:
     names = ("temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
     # Absent keys mean transformers' own defaults, of which only top_k 50 is not "off".
     return {"temperature": 1.0, "top_k": 50} | {
-        name: generation_config[name] for name in names if generation_config.get(name) is not None
+        name: generation_config[name]
+        for name in names
+        if isinstance(generation_config.get(name), (int, float))
     }
 
 

@@ -16,10 +16,11 @@ import httpx2
 from huggingface_hub import HfApi, constants, get_session, hf_hub_url, snapshot_download
 from huggingface_hub.errors import (
     HfHubHTTPError,
+    HFValidationError,
     OfflineModeIsEnabled,
     SafetensorsParsingError,
 )
-from huggingface_hub.utils import build_hf_headers
+from huggingface_hub.utils import build_hf_headers, validate_repo_id
 from huggingface_hub.utils import tqdm as hub_tqdm
 
 from gemma_space.errors import DownloadError
@@ -124,6 +125,15 @@ def _classify(status: int, headers: Any, has_token: bool) -> Answer:
     return Answer("repo_missing")
 
 
+def is_repo_id(text: str) -> bool:
+    """Whether a text has the form of a repository id with its owner."""
+    try:
+        validate_repo_id(text)
+    except HFValidationError:
+        return False
+    return text.count("/") == 1
+
+
 def repo_url(repo_id: str) -> str:
     """The page where a person reads about the model and accepts its licence."""
     return f"{constants.ENDPOINT}/{repo_id}"
@@ -135,7 +145,7 @@ def describe(repo_id: str, commit: str, token: str | None) -> Description:
     Raises:
         DownloadError: worded for people.
     """
-    folder = _snapshot(repo_id, commit, token, DESCRIPTION, hub_tqdm)
+    folder = _snapshot(repo_id, commit, token, DESCRIPTION)
     api, sent = HfApi(endpoint=constants.ENDPOINT), token or False
     with _failures_in_words(f"The files of {repo_id} could not be looked at"):
         info = api.model_info(repo_id, revision=commit, token=sent, timeout=PROBE_TIMEOUT_SECONDS)
@@ -153,7 +163,8 @@ def describe(repo_id: str, commit: str, token: str | None) -> Description:
         for name, tensor in header.tensors.items()
     }
     card = info.card_data
-    return Description(folder, tensors, bool(info.gated), str(card.license or "") if card else "")
+    guarded = bool(info.gated or info.private)
+    return Description(folder, tensors, guarded, str(card.license or "") if card else "")
 
 
 def download(
@@ -182,11 +193,15 @@ def download_tokenizer(repo_id: str, revision: str, token: str | None) -> Path:
     Raises:
         DownloadError: worded for people.
     """
-    return _snapshot(repo_id, revision, token, [p for p in FILES if p != "*.safetensors"], hub_tqdm)
+    return _snapshot(repo_id, revision, token, [p for p in FILES if p != "*.safetensors"])
 
 
 def _snapshot(
-    repo_id: str, revision: str, token: str | None, patterns: list[str], bar: type[hub_tqdm]
+    repo_id: str,
+    revision: str,
+    token: str | None,
+    patterns: list[str],
+    bar: type[hub_tqdm] | None = None,
 ) -> Path:
     with _failures_in_words(f"The files of {repo_id} could not be downloaded"):
         folder = snapshot_download(
@@ -194,7 +209,7 @@ def _snapshot(
             revision=revision,
             token=token or False,
             allow_patterns=patterns,
-            tqdm_class=bar,
+            tqdm_class=bar or _reporting_bar(lambda done, total: None, lambda: False),
         )
     return Path(folder)
 

@@ -4,15 +4,19 @@ Knows what makes two requests share weights, how a load's progress is told, and 
 held while a model is used. Does not know when models come and go; the registry does.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gemma_space import memory
 from gemma_space.catalog import Checkpoint
+from gemma_space.errors import GemmaSpaceError, LoadError
 from gemma_space.reports import LoadPhase, LoadProgress
 from gemma_space.types import Attention, GenerationChunk, Precision, SamplingParams
 
+log = logging.getLogger(__name__)
 TICK_SECONDS = 0.1
 MIN_SHARE = 0.02  # of a phase, before its speed says anything
 
@@ -50,6 +54,22 @@ class ModelKey:
     def chain(self) -> tuple["ModelKey", ...]:
         """Everything that must be in memory, in loading order."""
         return (self,) if self.base is None else (*self.base.chain, self)
+
+    def charges(self) -> "Charges":
+        """What each part of the chain takes beside its base.
+
+        Imports a library at the first look at a config; not to be called under a lock.
+        """
+        found = {} if self.base is None else self.base.charges()
+        if self.base is None:
+            needed = memory.needs(self.checkpoint, self.precision)
+            found[self] = needed.weights_bytes, needed.kv_bytes
+        else:
+            found[self] = memory.adapter_bytes(self.checkpoint, self.precision), 0
+        return found
+
+
+Charges = dict[ModelKey, tuple[int, int]]  # bytes of weights, and of a conversation's KV cache
 
 
 def _nothing() -> None:
@@ -106,7 +126,7 @@ class Entry:
         self.error: Exception | None = None
         self._clock = clock
         self._started = self._phase_started = self.last_used = clock()
-        self._phase: LoadPhase = "load"
+        self._phase: LoadPhase = "load" if key.checkpoint.is_local else "download"
         self._done_bytes = self._total_bytes = 0
 
     @property
@@ -132,6 +152,18 @@ class Entry:
         if phase != self._phase or done_bytes < self._done_bytes:
             self._phase_started = self._clock()
         self._phase, self._done_bytes, self._total_bytes = phase, done_bytes, total_bytes
+
+    def fail(self, error: BaseException) -> None:
+        """Take what the load ended with, without the frames that would keep half a model alive."""
+        if not isinstance(error, GemmaSpaceError):
+            if not self.cancelled:
+                log.error("loading %s failed", self.key.checkpoint.repo_id, exc_info=error)
+            error = LoadError(
+                f"{self.key.checkpoint.title} could not be loaded ({type(error).__name__}).",
+                "The server's log has the details.",
+            )
+        error.__cause__ = error.__context__ = None
+        self.error = error.with_traceback(None)
 
     def progress(self) -> LoadProgress:
         """Where the load stands; while the base is on its way, where that stands."""

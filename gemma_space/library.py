@@ -115,14 +115,15 @@ class Library:
         room, loaded = self._registry.room(key), self._registry.holds(key)
         needed = memory.needs(row, chosen)
         weights = needed.weights_bytes
+        fits = not refused and (not room.needed_bytes or room.fits)
+        kv_bytes = needed.kv_bytes
         if key.base is not None and self._registry.holds(key.base):
-            weights = memory.adapter_bytes(row, chosen)
-        fits = not refused and (loaded or room.fits)
+            weights, kv_bytes = memory.adapter_bytes(row, chosen), 0  # the base has all the rest
         return Fit(
             precision=chosen,
             note=note,
             weights_bytes=weights,
-            kv_bytes=needed.kv_bytes,
+            kv_bytes=kv_bytes,
             tokens=needed.tokens,
             budget_bytes=room.limit_bytes,
             taken_bytes=room.kept_bytes,
@@ -188,7 +189,7 @@ class Library:
         attention.require(row, how, chosen, memory.probe_device().kind)
         self._require_branch(row.base or row, chosen, token)
         key = self._key(row, chosen, how)
-        with self._registry.lease(key, self._access.token_for(token)) as lease:
+        with self._registry.lease(key, token) as lease:
             yield lease, (note,) if note else ()
 
     def tokenizer(self, row: Checkpoint, token: str | None) -> Any:

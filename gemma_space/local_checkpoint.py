@@ -4,6 +4,7 @@ Knows which architectures and quantizations are served, and what a row takes fro
 a folder; for a repository on the Hub, on a folder of its small files and a list of its tensors.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -77,6 +78,27 @@ def local_checkpoint(
     """
     name = repo_id or str(path)
     config = _served_config(path, name)
+    try:
+        return _row(path, name, config, tensors, fixed)
+    except (TypeError, ValueError, AttributeError, OverflowError):
+        raise nonsense(name) from None
+
+
+def nonsense(name: str) -> ModelNotFoundError:
+    """What to say of files that cannot be understood."""
+    return ModelNotFoundError(
+        f"The configuration of {name} cannot be understood.",
+        "Its config.json or generation_config.json may be damaged.",
+    )
+
+
+def _row(
+    path: Path,
+    name: str,
+    config: dict[str, Any],
+    tensors: Tensors | None,
+    fixed: Mapping[str, str],
+) -> Checkpoint:
     text = config.get("text_config", config)
     family = FAMILIES[str(config.get("model_type"))]
     generation = read_json(path / "generation_config.json")

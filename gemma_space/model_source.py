@@ -33,8 +33,13 @@ class ModelSource:
         """Bytes that models may take together."""
         if self._settings.memory_budget is not None:
             return int(self._settings.memory_budget)
-        device = memory.probe_device()
-        return int(device.total_bytes * memory.BUDGET_SHARE) + self._cpu_room()
+        return self._device_room() + self._cpu_room()
+
+    def _device_room(self) -> int:
+        """What may go to the GPUs, or to the machine's memory where there are none."""
+        if self._settings.memory_budget is not None:
+            return int(self._settings.memory_budget)
+        return int(memory.probe_device().total_bytes * memory.BUDGET_SHARE)
 
     def free(self) -> int:
         """Bytes that are not in use right now where models go."""
@@ -56,10 +61,11 @@ class ModelSource:
         base: ServedModel | None,
     ) -> ServedModel:
         """Download what is missing and load it; the registry's `Loader`."""
+        repo_id = key.checkpoint.repo_id
         folder = key.checkpoint.path or hub.download(
-            key.checkpoint.repo_id,
+            repo_id,
             key.revision,
-            token,
+            self._access.token_for(repo_id, token),
             lambda done, total: report("download", done, total),
             cancelled,
         )
@@ -90,7 +96,7 @@ class ModelSource:
         device, cpu_room = memory.probe_device(), self._cpu_room()
         return placement.arguments(
             device,
-            self.budget() - cpu_room,
+            self._device_room(),
             cpu_room,
             needed_bytes=memory.needs(key.checkpoint, key.precision).total_bytes,
             free_bytes=device.gpu_free_bytes(),
@@ -103,7 +109,7 @@ class ModelSource:
             from gemma_space import loading  # imports transformers
 
             folder = row.path or hub.download_tokenizer(
-                row.repo_id, revision, self._access.token_for(token)
+                row.repo_id, revision, self._access.token_for(row.repo_id, token)
             )
             kept = self._tokenizers[(row.repo_id, revision)] = loading.load_tokenizer(folder)
         return kept

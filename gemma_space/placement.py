@@ -50,7 +50,7 @@ def _shares(device: Device, room_bytes: int, free_bytes: Sequence[int]) -> dict[
     total = sum(device.gpu_bytes)
     shares: dict[int | str, int] = {}
     for gpu, (own, free) in enumerate(zip(device.gpu_bytes, free_bytes, strict=True)):
-        share = min(own, round(room_bytes * own / total))
+        share = min(own, room_bytes * own // total)
         shares[gpu] = max(0, min(share, free - (own - share)))
     return shares
 

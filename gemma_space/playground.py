@@ -49,6 +49,7 @@ class Playground:
         self, checkpoints: Sequence[Checkpoint], access: Access, settings: Settings
     ) -> None:
         self._settings = settings
+        access.lend(r.repo_id for row in checkpoints for r in (row, row.base) if r is not None)
         shelf = Shelf(checkpoints, access, settings.takes_any_gemma)
         self.library = Library(shelf, access, settings)
         self.default_model = settings.default_model or checkpoints[0].repo_id

@@ -12,8 +12,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from gemma_space import memory
-from gemma_space.errors import GemmaSpaceError, InvalidRequestError, LoadError, ModelTooLargeError
-from gemma_space.lease import TICK_SECONDS, Entry, Lease, ModelKey, Report, ServedModel
+from gemma_space.errors import InvalidRequestError, ModelTooLargeError
+from gemma_space.lease import (
+    TICK_SECONDS,
+    Charges,
+    Entry,
+    Lease,
+    ModelKey,
+    Report,
+    ServedModel,
+)
 from gemma_space.memory import show_bytes
 from gemma_space.reports import LoadedRow
 from gemma_space.room import Resident, Room, plan
@@ -25,9 +33,6 @@ log = logging.getLogger(__name__)
 Loader = Callable[
     [ModelKey, str | None, Report, Callable[[], bool], ServedModel | None], ServedModel
 ]
-
-
-Charges = dict[ModelKey, tuple[int, int]]  # bytes of weights and of KV cache
 
 
 class ModelRegistry:
@@ -76,7 +81,7 @@ class ModelRegistry:
 
     def room(self, key: ModelKey) -> Room[ModelKey]:
         """What a lease of this key would mean for the memory, without taking it."""
-        charges = _charges(key)
+        charges = key.charges()
         with self._lock:
             return self._plan(key, charges)
 
@@ -147,7 +152,7 @@ class ModelRegistry:
                 entry.settled.wait()
 
     def _enter(self, key: ModelKey, token: str | None) -> Entry:
-        charges = _charges(key)
+        charges = key.charges()
         with self._lock:
             self._make_room(key, charges)
             entry: Entry | None = None
@@ -238,7 +243,7 @@ class ModelRegistry:
             served = self._loader(entry.key, token, entry.report, lambda: entry.cancelled, base)
             entry.weights_bytes, entry.served = served.nbytes, served
         except BaseException as error:
-            entry.error = self._in_words(error, entry)
+            entry.fail(error)
         with self._lock:
             if entry.served is None or (entry.cancelled and not entry.leases):
                 if self._entries.get(entry.key) is entry:
@@ -259,18 +264,6 @@ class ModelRegistry:
         if entry.base.served is None:
             raise entry.base.error or InterruptedError()
         return entry.base.served
-
-    def _in_words(self, error: BaseException, entry: Entry) -> GemmaSpaceError:
-        """The error to show, without the frames that would keep half a model in memory."""
-        if not isinstance(error, GemmaSpaceError):
-            if not entry.cancelled:
-                log.error("loading %s failed", entry.key.checkpoint.repo_id, exc_info=error)
-            error = LoadError(
-                f"{entry.key.checkpoint.title} could not be loaded ({type(error).__name__}).",
-                "The server's log has the details.",
-            )
-        error.__cause__ = error.__context__ = None
-        return error.with_traceback(None)
 
     def _watch_idle(self) -> None:
         """Have one thread look after idle models while there are any in memory."""
@@ -293,18 +286,3 @@ class ModelRegistry:
                     continue
                 self._lock.wait(min(due.values()) - now)
             self._watching = False
-
-
-def _charges(key: ModelKey) -> Charges:
-    """What each part takes; not under the lock, since a first look at a config imports a library.
-
-    An adapter takes its own weights alone.
-    """
-    found: Charges = {}
-    for part in key.chain:
-        if part.base is not None:
-            found[part] = memory.adapter_bytes(part.checkpoint, part.precision), 0
-        else:
-            needed = memory.needs(part.checkpoint, part.precision)
-            found[part] = needed.weights_bytes, needed.kv_bytes
-    return found

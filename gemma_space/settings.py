@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     idle_seconds: float = Field(
         default=3600,
         ge=0,
+        le=366 * 24 * 3600,
         description="How long a model that nobody uses stays in memory; 0: until its room is "
         "needed.",
     )

@@ -4,20 +4,18 @@ Knows how a name becomes a row: from the catalogue, a folder, or a repository's 
 read before any weights. Does not know what is in memory.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from gemma_space import architecture, catalog, hub, local_checkpoint
 from gemma_space.access import Access
-from gemma_space.catalog import Checkpoint
+from gemma_space.catalog import DEMO_REPO_ID, Checkpoint
 from gemma_space.checkpoint_files import base_of_adapter
 from gemma_space.errors import ModelNotFoundError
 from gemma_space.settings import DEMO_ADAPTER
 
 MAX_FOUND = 500  # typed names that are remembered
-_REPO_ID = re.compile(r"[\w.\-]{1,96}/[\w.\-]{1,96}")
 
 
 class Shelf:
@@ -49,47 +47,71 @@ class Shelf:
             DownloadError: the Hub could not be asked.
         """
         text = name.strip() if isinstance(name, str) else ""
-        known = self._listed.get(text) or self._found.get(text)
+        known = self._seen(text)
         if known is not None:
+            if text not in self._listed and text not in self._known:
+                self._access.require(known, token)  # it may be somebody's own
             return known
         if not self.takes_any or not text:
             raise ModelNotFoundError(
                 f"There is no model “{str(name)[:100]}” here.",
-                f"Choose one from the list, for example {next(iter(self._listed))}.",
+                f"Choose one from the list, for example {next(iter(self._listed), DEMO_REPO_ID)}.",
             )
-        row = self._known.get(text) or self._typed(text, token)
+        return self._remember(text, self._known.get(text) or self._typed(text, token))
+
+    def _seen(self, text: str) -> Checkpoint | None:
+        return self._listed.get(text) or self._found.get(text)
+
+    def _remember(self, text: str, row: Checkpoint) -> Checkpoint:
         if len(self._found) >= MAX_FOUND:
             self._found.clear()
         self._found[text] = row
         return row
 
-    def _typed(self, text: str, token: str | None) -> Checkpoint:
-        folder = Path(text).expanduser()
-        if folder.is_dir():
-            return self._folder_row(folder, text, token)
-        if not _REPO_ID.fullmatch(text):
+    def _typed(self, text: str, token: str | None, adapter: str = "") -> Checkpoint:
+        """A row from the files; `adapter` is the one that stands on it, which no adapter can."""
+        folder = _folder(text)
+        if folder is not None:
+            return self._folder_row(folder, text, token, adapter)
+        if not hub.is_repo_id(text):
             raise ModelNotFoundError(
                 f"“{text[:100]}” is neither a repository id nor a folder here.",
                 "A repository id has the form owner/name, like google/gemma-3-1b-it.",
             )
-        return self._repository_row(text, token)
+        return self._repository_row(text, token, adapter)
 
-    def _folder_row(self, folder: Path, name: str, token: str | None) -> Checkpoint:
+    def _base(self, name: str, token: str | None, adapter: str, above: str) -> Checkpoint:
+        """The row that `adapter` stands on; `above` is what stands on the adapter itself."""
+        row = None if above else self._seen(name) or self._known.get(name)
+        if not above and row is None:
+            row = self._remember(name, self._typed(name, token, adapter))
+        if row is None or row.base is not None:
+            raise ModelNotFoundError(
+                f"The base of {above or adapter} is an adapter itself.",
+                "Only adapters of a whole model are attached here.",
+            )
+        return row
+
+    def _folder_row(self, folder: Path, name: str, token: str | None, adapter: str) -> Checkpoint:
         base = base_of_adapter(folder)
         if not base:
             return local_checkpoint.local_checkpoint(folder, repo_id=name)
-        return local_checkpoint.adapter_checkpoint(folder, self.find(base, token), repo_id=name)
+        row = self._base(base, token, name, adapter)
+        return local_checkpoint.adapter_checkpoint(folder, row, repo_id=name)
 
-    def _repository_row(self, repo_id: str, token: str | None) -> Checkpoint:
+    def _repository_row(self, repo_id: str, token: str | None, adapter: str) -> Checkpoint:
         commit = self._access.require_repository(repo_id, token)
-        told = hub.describe(repo_id, commit, self._access.token_for(token))
+        told = hub.describe(repo_id, commit, self._access.token_for(repo_id, token))
         facts = {"repo_id": repo_id, "tensors": told.tensors}
         base = base_of_adapter(told.folder)
         if base:
-            row = local_checkpoint.adapter_checkpoint(told.folder, self.find(base, token), **facts)
+            below = self._base(base, token, repo_id, adapter)
+            row = local_checkpoint.adapter_checkpoint(told.folder, below, **facts)
         else:
             row = local_checkpoint.local_checkpoint(told.folder, **facts)
-            row = replace(row, kv=architecture.kv_groups(told.folder), gated=told.gated)
+            row = replace(row, kv=architecture.kv_groups(told.folder))
+            if not row.kv:
+                raise local_checkpoint.nonsense(repo_id)
         if not told.tensors:
             raise ModelNotFoundError(
                 f"The repository {repo_id} has no safetensors files.",
@@ -97,7 +119,16 @@ class Shelf:
             )
         title = repo_id.split("/")[1]
         terms = told.license or row.license
-        return replace(row, path=None, revision="main", title=title, license=terms)
+        gated = told.gated or row.gated
+        return replace(row, path=None, revision="main", title=title, license=terms, gated=gated)
+
+
+def _folder(text: str) -> Path | None:
+    try:
+        folder = Path(text).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # too long, nobody's home, or not to be looked at
+        return None
 
 
 def catalogue() -> dict[str, Checkpoint]:

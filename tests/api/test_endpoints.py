@@ -28,11 +28,12 @@ CONTROL_NAMES = [field.name for field in fields(Controls)]
 PARAMETERS = {
     "/models": [],
     "/status": [],
-    "/load": ["model", "precision"],
+    "/load": ["model", "precision", "attention"],
     "/unload": ["model", "precision"],
-    "/chat": ["message", "history", "system_prompt", "model", "precision", *CONTROL_NAMES],
+    "/chat": ["message", "history", "system_prompt", "model", "precision", *CONTROL_NAMES,
+              "attention"],
     "/generate": ["prompt", "model", "precision", "add_bos", "parse_special", "logprobs",
-                  *CONTROL_NAMES],
+                  *CONTROL_NAMES, "attention"],
     "/tokenize": ["text", "model", "parse_special"],
     "/render_chat": ["messages", "model", "system_prompt"],
 }  # fmt: skip
@@ -75,9 +76,9 @@ def test_defaults_are_the_contracts(app: Served) -> None:
         values = {p["parameter_name"]: p.get("parameter_default") for p in endpoint["parameters"]}
         for name, value in values.items():
             wanted = {
-                "model": DEMO, "precision": "auto", "system_prompt": "", "history": [],
-                "stop": [], "ignore_eos": False, "add_bos": True, "parse_special": True,
-                "logprobs": 0,
+                "model": DEMO, "precision": "auto", "attention": "auto", "system_prompt": "",
+                "history": [], "stop": [], "ignore_eos": False, "add_bos": True,
+                "parse_special": True, "logprobs": 0,
             }.get(name)  # fmt: skip
             assert value == wanted, name
 

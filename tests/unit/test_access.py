@@ -207,8 +207,12 @@ def test_a_yes_is_for_one_visitor_and_one_repository() -> None:
 def test_the_deployers_token_serves_only_where_it_was_lent() -> None:
     asked = Probe(Answer("ready", COMMIT))
     Access(probe=asked).require(GATED, None)
-    Access(deployer_token=CANARY, probe=asked).require(GATED, None)
-    assert [token for _, _, token in asked.asked] == [None, CANARY]
+    lending = Access(deployer_token=CANARY, probe=asked)
+    lending.require(GATED, None)
+    lending.lend([GATED.repo_id])
+    lending.require(GATED, None)
+    lending.require_repository("somebody/elses", "hf_visitor1")
+    assert [token for _, _, token in asked.asked] == [None, None, CANARY, "hf_visitor1"]
 
 
 def test_a_local_folder_asks_nobody(checkpoints: Checkpoints) -> None:

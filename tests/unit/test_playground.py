@@ -55,7 +55,8 @@ def test_the_deployers_token_is_lent_only_where_settings_say_so() -> None:
     for access, lent in (("visitor", None), ("deployer", "hf_deployer1")):
         settings = Settings.model_validate({"access": access, "HF_TOKEN": "hf_deployer1"})
         playground = Playground.from_settings(settings)
-        assert playground.library._access.token_for(None) == lent
+        assert playground.library._access.token_for(playground.default_model, None) == lent
+        assert playground.library._access.token_for("somebody/else", None) is None
 
 
 def test_default_params_are_the_checkpoints_own_within_the_limits(

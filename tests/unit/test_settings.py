@@ -24,12 +24,17 @@ def test_an_empty_environment_gives_the_defaults(monkeypatch: pytest.MonkeyPatch
     assert settings.max_new_tokens == 4096
     assert settings.queue_size == 64
     assert settings.hf_token is None
+    assert settings.idle_seconds == 3600
+    assert settings.cpu_offload is False
+    assert settings.takes_any_gemma is True
 
 
 def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(
         monkeypatch, GEMMA_SPACE_MODELS="", GEMMA_SPACE_MEMORY_BUDGET="",
         GEMMA_SPACE_MAX_NEW_TOKENS="", GEMMA_SPACE_ACCESS="", HF_TOKEN="",
+        GEMMA_SPACE_IDLE_SECONDS="", GEMMA_SPACE_CPU_OFFLOAD="", GEMMA_SPACE_ALLOW_ANY_GEMMA="",
+        SPACE_ID="",
     )  # fmt: skip
     assert settings == Settings()
 
@@ -43,6 +48,9 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         GEMMA_SPACE_ACCESS="deployer",
         GEMMA_SPACE_MAX_NEW_TOKENS="100",
         GEMMA_SPACE_QUEUE_SIZE="2",
+        GEMMA_SPACE_IDLE_SECONDS="90.5",
+        GEMMA_SPACE_CPU_OFFLOAD="true",
+        GEMMA_SPACE_ALLOW_ANY_GEMMA="false",
         HF_TOKEN="hf_canary123456",
         GEMMA_SPACE_UNKNOWN="is no error",
     )
@@ -51,8 +59,35 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.memory_budget == 20 * 2**30
     assert settings.access == "deployer"
     assert (settings.max_new_tokens, settings.queue_size) == (100, 2)
+    assert settings.idle_seconds == 90.5
+    assert settings.cpu_offload is True
+    assert settings.allow_any_gemma is settings.takes_any_gemma is False
     assert settings.hf_token is not None
     assert settings.hf_token.get_secret_value() == "hf_canary123456"
+
+
+@pytest.mark.parametrize(
+    ("told", "space", "takes_any"),
+    [
+        (None, None, True), (None, "someone/gemma", False), ("true", None, True),
+        ("true", "someone/gemma", True), ("false", None, False), ("false", "someone/gemma", False),
+        ("1", "someone/gemma", True), ("0", None, False), ("", "someone/gemma", False),
+    ],
+)  # fmt: skip
+def test_visitors_may_name_any_gemma_except_on_a_space_unless_the_deployer_says(
+    monkeypatch: pytest.MonkeyPatch, told: str | None, space: str | None, takes_any: bool
+) -> None:
+    given = {"GEMMA_SPACE_ALLOW_ANY_GEMMA": told, "SPACE_ID": space}
+    settings = read(
+        monkeypatch, **{name: value for name, value in given.items() if value is not None}
+    )
+    assert settings.takes_any_gemma is takes_any
+
+
+def test_an_idle_time_of_zero_means_that_nobody_leaves_unasked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert read(monkeypatch, GEMMA_SPACE_IDLE_SECONDS="0").idle_seconds == 0
 
 
 def test_the_token_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,6 +103,10 @@ def test_the_token_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
         ("GEMMA_SPACE_MAX_NEW_TOKENS", "0"), ("GEMMA_SPACE_MAX_NEW_TOKENS", "1.5"),
         ("GEMMA_SPACE_MAX_NEW_TOKENS", "many"), ("GEMMA_SPACE_MAX_NEW_TOKENS", "99999999"),
         ("GEMMA_SPACE_QUEUE_SIZE", "0"), ("GEMMA_SPACE_QUEUE_SIZE", "x"),
+        ("GEMMA_SPACE_IDLE_SECONDS", "-1"), ("GEMMA_SPACE_IDLE_SECONDS", "an hour"),
+        ("GEMMA_SPACE_IDLE_SECONDS", "nan"), ("GEMMA_SPACE_IDLE_SECONDS", "inf"),
+        ("GEMMA_SPACE_IDLE_SECONDS", "1e12"), ("GEMMA_SPACE_CPU_OFFLOAD", "maybe"),
+        ("GEMMA_SPACE_ALLOW_ANY_GEMMA", "some"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_by_the_variables_name(
@@ -77,6 +116,8 @@ def test_what_cannot_be_used_is_refused_by_the_variables_name(
         read(monkeypatch, **{variable: value})
     assert f"setting {variable} " in caught.value.message
     assert caught.value.message.endswith(".")
+    assert caught.value.message.count(". ") == 0, "one sentence"
+    assert "\n" not in caught.value.message
     assert caught.value.hint
     assert caught.value.__cause__ is None
 
