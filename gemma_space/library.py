@@ -105,13 +105,13 @@ class Library:
         """What attention may be chosen for this checkpoint here, `auto` first."""
         return attention.offered(row, memory.probe_device().kind)
 
-    def fit(self, row: Checkpoint, wanted: Precision) -> Fit:
+    def fit(self, row: Checkpoint, wanted: Precision, how: Attention = Attention.AUTO) -> Fit:
         """What loading a checkpoint would mean right now; nothing is loaded or evicted."""
         refused = "" if wanted is Precision.AUTO else precision.refusal(row, wanted)
         chosen, note = wanted, ""
         if not refused:
             chosen, note = self._choose(row, wanted)
-        key = self._key(row, chosen)
+        key = self._key(row, chosen, how)
         room, loaded = self._registry.room(key), self._registry.holds(key)
         needed = memory.needs(row, chosen)
         weights = needed.weights_bytes

@@ -242,9 +242,8 @@ def show_needs(needed: Needs) -> str:
 
 
 def show_bytes(count: float) -> str:
-    """Bytes for people: `7.6 MB` below a gigabyte, `4.7 GiB` above."""
-    if count < 1e6:
-        return f"{count / 1e3:.0f} kB"
-    if count < 1e9:
-        return f"{count / 1e6:.1f} MB"
-    return f"{count / 2**30:.1f} GiB"
+    """Bytes for people: `512 KiB`, `7.1 MiB`, `4.7 GiB`."""
+    for size, unit in ((2**30, "GiB"), (2**20, "MiB")):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 2**10:.0f} KiB"

@@ -4,11 +4,11 @@ Puts widgets, replies and kept conversations together, and follows the chosen mo
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import gradio as gr
 
 from gemma_space.playground import Playground
-from gemma_space.ui import present
 from gemma_space.ui.chat_widgets import ChatTab
 from gemma_space.ui.conversations import Conversations
 from gemma_space.ui.events import Updates, Values, listen
@@ -19,23 +19,25 @@ from gemma_space.ui.replies import Replies
 def build(
     playground: Playground, panel: ModelPanel, kept: Conversations, tabs: gr.Tabs,
     examples: Sequence[str],
-) -> None:  # fmt: skip
-    """Lay out the tab and wire it to the playground and to what the browser keeps."""
+) -> list[Any]:  # fmt: skip
+    """Lay out the tab and wire it to the playground and to what the browser keeps.
+
+    Returns:
+        the events that use models.
+    """
     tab = ChatTab.build(playground, examples)
-    Replies(tab, playground, panel, kept).wire()
     _wire_settings(tab, playground, panel, tabs)
+    return Replies(tab, playground, panel, kept).wire()
 
 
 def _wire_settings(tab: ChatTab, playground: Playground, panel: ModelPanel, tabs: gr.Tabs) -> None:
     def on_model(values: Values) -> Updates:
-        model = values[panel.model]
+        model = values[panel.chosen]
         return {
             **tab.sampling.show(playground.default_params(model), playground.max_new_tokens(model)),
-            tab.base_warning: gr.update(
-                visible=present.is_base(playground.library.choices(), model)
-            ),
+            tab.base_warning: gr.update(visible=playground.library.find(model).variant == "base"),
         }
 
-    listen([panel.model.change, tab.reset.click], on_model, {panel.model},
+    listen([panel.chosen.change, tab.reset.click], on_model, {panel.chosen},
            [*tab.sampling.outputs(), tab.base_warning])  # fmt: skip
     listen([tab.to_prompt.click], lambda: {tabs: gr.Tabs(selected="prompt")}, outputs=[tabs])

@@ -10,7 +10,7 @@ import gradio as gr
 from gradio.components import Component
 
 from gemma_space.playground import Playground
-from gemma_space.types import ChatRequest, Precision
+from gemma_space.types import Attention, ChatRequest, Precision
 from gemma_space.ui import present, transcript
 from gemma_space.ui.controls import SamplingControls
 from gemma_space.ui.events import Updates, Values
@@ -50,7 +50,7 @@ class ChatTab:
     def build(cls, playground: Playground, examples: Sequence[str]) -> "ChatTab":
         """Lay the tab out: the transcript, and below it what stays in sight."""
         model = playground.default_model
-        is_base = present.is_base(playground.library.choices(), model)
+        is_base = playground.library.find(model).variant == "base"
         with gr.Row(visible=is_base, elem_classes="base-warning") as base_warning:
             gr.HTML(BASE_WARNING)
             to_prompt = gr.Button("Open the Prompt tab", size="sm", min_width=120)
@@ -90,6 +90,7 @@ class ChatTab:
             messages=transcript.messages(turns),
             model=values[panel.model],
             precision=Precision(values[panel.precision]),
+            attention=Attention(values[panel.attention]),
             system_prompt=values[self.system] or "",
             controls=self.sampling.read(values),
             reply_prefix=prefix,
@@ -97,9 +98,7 @@ class ChatTab:
 
     def inputs(self, panel: ModelPanel) -> set[Component]:
         """What `read` needs."""
-        return {
-            self.chatbot, self.system, panel.model, panel.precision, *self.sampling.inputs(),
-        }  # fmt: skip
+        return {self.chatbot, self.system, *panel.inputs(), *self.sampling.inputs()}
 
     def asked(self, turns: Sequence[Turn], before: str = "") -> Updates:
         """The conversation with a reply on its way, which begins with `before`."""

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
+from gradio.context import Context
 
 from gemma_space.alerts import errors_shown
 from gemma_space.limits import MAX_GENERATIONS
@@ -63,9 +64,17 @@ def listen(
         "concurrency_limit": MAX_GENERATIONS if generates else None,
         "concurrency_id": "generation" if generates else None,
     }
-    if len(triggers) == 1:
-        return triggers[0](**options)  # `gr.on` does not take `.then`
-    return gr.on(list(triggers) or None, **options)
+    if len(triggers) > 1:
+        return gr.on(list(triggers), **options)
+    trigger = triggers[0] if triggers else _page_load()
+    return trigger(**options)  # `gr.on` does not take `.then`
+
+
+def _page_load() -> Any:
+    # `gr.on` without triggers would also follow every change of an input.
+    if Context.root_block is None:
+        raise RuntimeError("listen() belongs inside a gr.Blocks")
+    return Context.root_block.load
 
 
 def _guarded(handler: Handler, on_error: Callable[..., Updates] | None) -> Handler:

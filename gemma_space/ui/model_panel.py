@@ -1,92 +1,125 @@
 """The sidebar's model part: which checkpoint, in which precision, and what is in memory.
 
-Knows how a model is chosen, loaded and unloaded from the page. Does not know what it is used for.
+Knows its components, what they hold and how they show a checkpoint. Does not know what happens
+when they change; that is in `choosing`.
 """
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
+from gradio.components import Component
 
-from gemma_space.pacing import paced
+from gemma_space.catalog import Checkpoint
+from gemma_space.library import Library
 from gemma_space.playground import Playground
-from gemma_space.ui import present
-from gemma_space.ui.events import Updates, Values, listen
-
-PROGRESS_SECONDS = 0.2
+from gemma_space.types import Attention
+from gemma_space.ui import present, present_models
+from gemma_space.ui.events import Updates, Values
+from gemma_space.ui.model_card import ModelCard
+from gemma_space.ui.scripted import heard
 
 
 @dataclass(frozen=True)
 class ModelPanel:
-    """What other parts of the page read from the sidebar, and the status they may refresh."""
+    """What other parts of the page read from the sidebar.
+
+    Attributes:
+        model: the name as it stands, which may have been typed a moment ago.
+        chosen: the last name that turned out to be a model; unseen. Its change is what other
+            parts of the page follow.
+        typed: the names this visitor typed that are not in the list, as JSON; unseen.
+        marked: what the Models tab's list marks as chosen; unseen.
+    """
 
     model: gr.Dropdown
     precision: gr.Dropdown
+    attention: gr.Dropdown
+    chosen: gr.Textbox
+    typed: gr.Textbox
+    marked: gr.HTML
+    card: ModelCard
     status: gr.HTML
-    show_status: Callable[[], Updates]
 
-
-def build(playground: Playground) -> ModelPanel:
-    """Lay out the selector, its buttons and the status, and wire them."""
-    rows = {row.repo_id: row for row in playground.library.choices()}
-    first = rows[playground.default_model]
-    gr.HTML("<h2>Model</h2>", elem_classes="section-title")
-    model = gr.Dropdown(
-        [(present.choice_label(row), row.repo_id) for row in rows.values()],
-        value=first.repo_id, label="Checkpoint", filterable=True, elem_id="model",
-    )  # fmt: skip
-    note = gr.HTML(present.model_note(first), elem_classes="model-note")
-    precision = gr.Dropdown(
-        present.precision_choices(["auto", *first.precisions]),
-        value="auto", label="Precision", filterable=False, elem_id="precision",
-    )  # fmt: skip
-    with gr.Row(elem_classes="load-buttons"):
-        load = gr.Button("Load", variant="secondary", size="sm", min_width=80)
-        unload = gr.Button("Unload", variant="secondary", size="sm", min_width=80)
-        cancel = gr.Button("Cancel", variant="stop", size="sm", min_width=80, visible=False)
-    progress = gr.HTML("", elem_id="load-progress")
-    gr.HTML("<h2>In memory</h2>", elem_classes="section-title")
-    status = gr.HTML('<div class="status-card"><p>Looking at this machine…</p></div>')
-    titles = {row.repo_id: row.title for row in rows.values()}
-
-    def show_status() -> Updates:
-        return {status: present.status_lines(playground.library.status(), titles)}
-
-    def on_choose(values: Values) -> Updates:
-        row = rows[values[model]]
-        choices = present.precision_choices(["auto", *row.precisions])
-        return {note: present.model_note(row), precision: gr.update(choices=choices, value="auto")}
-
-    async def on_load(values: Values) -> AsyncGenerator[Updates]:
-        name, title = values[model], rows[values[model]].title
-        yield {load: gr.update(visible=False), cancel: gr.update(visible=True)}
-        load_steps = paced(
-            lambda: playground.library.load(name, values[precision]), PROGRESS_SECONDS
+    @classmethod
+    def build(cls, playground: Playground) -> "ModelPanel":
+        """Lay out the selectors, the fit meter with its buttons, and the status."""
+        library = playground.library
+        first = library.find(playground.default_model)
+        gr.HTML("<h2>Model</h2>", elem_classes="section-title")
+        model = gr.Dropdown(
+            listed(library, ()), value=first.repo_id, label="Checkpoint", elem_id="model",
+            allow_custom_value=library.takes_any,
+            info="Or type a repository id or a folder." if library.takes_any else None,
+        )  # fmt: skip
+        about = gr.HTML(present.model_note(first), elem_classes="model-note", elem_id="about-model")
+        precision = gr.Dropdown(
+            label="Precision", filterable=False, elem_id="precision", **precisions(first)
         )
-        async with aclosing(load_steps) as steps:
-            async for step in steps:
-                yield {progress: present.load_bar(step, title)}
-        yield {progress: ""}
+        card = ModelCard.build(about, present.model_note)
+        with gr.Accordion("More", open=False, elem_id="more-model"):
+            attention = gr.Dropdown(
+                [str(Attention.AUTO)], value=str(Attention.AUTO), label="Attention",
+                info="How attention is computed. auto is the architecture's own.",
+                filterable=False, elem_id="attention",
+            )  # fmt: skip
+        chosen = gr.Textbox(first.repo_id, visible="hidden", elem_id="chosen-model")
+        typed = gr.Textbox("[]", visible="hidden", elem_id="typed-models")
+        marked = heard("GemmaSpace.models.mark(props.value)")
+        gr.HTML("<h2>In memory</h2>", elem_classes="section-title")
+        status = gr.HTML('<div class="status-card"><p>Looking at this machine…</p></div>')
+        return cls(model, precision, attention, chosen, typed, marked, card, status)
 
-    def on_load_over() -> Updates:
-        return {load: gr.update(visible=True), cancel: gr.update(visible=False), **show_status()}
+    def inputs(self) -> set[Component]:
+        """What is chosen: for whoever asks for a reply or loads."""
+        return {self.model, self.precision, self.attention}
 
-    def on_unload(values: Values) -> Updates:
-        after = playground.library.unload(values[model], values[precision])
-        return {progress: "", status: present.status_lines(after, titles)}
+    def remembered(self, values: Values) -> tuple[str, ...]:
+        """The names this visitor typed."""
+        return tuple(json.loads(values[self.typed]))
 
-    def failed(text: str, _values: Values) -> Updates:
-        return {progress: present.problem(text)}
+    def select(
+        self,
+        row: Checkpoint,
+        precision: str,
+        attentions: Sequence[Attention],
+        choices: list[tuple[str, str]],
+    ) -> Updates:
+        """Every selector on this checkpoint."""
+        return {
+            self.model: gr.update(value=row.repo_id, choices=choices),
+            self.precision: gr.update(**precisions(row, precision)),
+            self.chosen: row.repo_id,
+            **self.offer(attentions),
+        }
 
-    listen([model.change], on_choose, {model}, [note, precision])
-    loading = listen(
-        [load.click], on_load, {model, precision}, [progress, load, cancel], on_error=failed
-    )
-    # Runs after success, error and Cancel alike, so the buttons always come back.
-    listen([loading.then], on_load_over, outputs=[load, cancel, status])
-    cancelled = listen([cancel.click], None, cancels=[loading])
-    listen([cancelled.then], lambda: {progress: ""}, outputs=[progress])
-    listen([unload.click], on_unload, {model, precision}, [progress, status])
-    listen([], show_status, outputs=[status])
-    return ModelPanel(model, precision, status, show_status)
+    def offer(self, attentions: Sequence[Attention]) -> Updates:
+        """What attention may be chosen, with the first of it."""
+        names = [str(name) for name in attentions]
+        return {self.attention: gr.update(choices=names, value=names[0])}
+
+    def select_outputs(self) -> list[Block]:
+        """What `select` sets."""
+        return [self.model, self.precision, self.attention, self.chosen]
+
+
+def listed(library: Library, typed: Sequence[str]) -> list[tuple[str, str]]:
+    """The choices of the model list: what this visitor typed, then what everybody sees."""
+    own = [(name, name) for name in typed]
+    return own + [(present.choice_label(row), row.repo_id) for row in library.choices()]
+
+
+def precisions(row: Checkpoint, wanted: str = "auto") -> dict[str, Any]:
+    """The precision selector's properties for a checkpoint: fixed where there is only one."""
+    reason = present_models.only_precision(row)
+    names = [str(name) for name in row.precisions]
+    offered = names if reason else ["auto", *names]
+    return {
+        "choices": present.precision_choices(offered),
+        "value": wanted if wanted in offered else offered[0],
+        "interactive": not reason,
+        "info": reason,
+    }

@@ -11,9 +11,12 @@ import gradio as gr
 
 from gemma_space.playground import Playground
 from gemma_space.settings import Settings
-from gemma_space.ui import chat_tab, model_panel, prompt_tab
+from gemma_space.ui import chat_tab, models_tab, prompt_tab
+from gemma_space.ui.choosing import Choosing
 from gemma_space.ui.conversations import Conversations
 from gemma_space.ui.events import listen
+from gemma_space.ui.model_panel import ModelPanel
+from gemma_space.ui.models_tab import ModelsTab
 from gemma_space.ui.scripted import head, scripted
 from gemma_space.ui.theme import GemmaSpaceTheme
 
@@ -28,7 +31,7 @@ def build(playground: Playground, settings: Settings) -> None:
     """Build the page inside the `gr.Blocks` at hand."""
     examples = json.loads((ASSETS / "examples.json").read_text(encoding="utf-8"))
     with gr.Sidebar(elem_id="sidebar", width=320):
-        panel = model_panel.build(playground)
+        panel = ModelPanel.build(playground)
         if settings.access == "deployer":
             gr.HTML(DEPLOYER_NOTE, elem_classes="model-note")
         kept = Conversations()
@@ -38,9 +41,17 @@ def build(playground: Playground, settings: Settings) -> None:
         scripted("theme-toggle", "GemmaSpace.mountThemeToggle(element);")
     with gr.Tabs(selected="chat", elem_id="tabs") as tabs:
         with gr.Tab("Chat", id="chat", elem_id="chat-tab"):
-            chat_tab.build(playground, panel, kept, tabs, examples)
+            replies = chat_tab.build(playground, panel, kept, tabs, examples)
         with gr.Tab("Prompt", id="prompt"):
-            prompt_tab.build(playground, panel)
+            runs = prompt_tab.build(playground, panel)
+        with (
+            gr.Tab("Models", id="models", elem_id="models-tab") as tab,
+            gr.Column(elem_id="models"),
+        ):
+            models = ModelsTab.build(playground.library, tab)
+    choosing = Choosing(playground.library, panel, (panel.card, models.card))
+    changes = choosing.wire(uses=[*replies, *runs])
+    models_tab.wire(models, choosing, tabs, changes)
     # On a phone the sidebar opens over the page; nobody came for that.
     listen([], None, js="() => GemmaSpace.closeSidebarOnPhone()")
 
@@ -49,7 +60,7 @@ def launch_options(assets: Path) -> dict[str, Any]:
     """What `launch()` needs for this page's look and scripts."""
     return {
         "theme": GemmaSpaceTheme(),
-        "css_paths": [assets / "style.css"],
+        "css_paths": [assets / "style.css", assets / "models.css"],
         "head": head(assets / "js"),
         "favicon_path": assets / "icon.svg",
     }

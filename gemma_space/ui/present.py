@@ -3,10 +3,12 @@
 Knows how a byte count, a load, a reply and a machine read. Does not know where they are shown.
 """
 
+import math
 from collections.abc import Sequence
 from html import escape
 
 from gemma_space.catalog import DEMO_REPO_ID, Checkpoint
+from gemma_space.memory import show_bytes
 from gemma_space.reports import LoadProgress, Status
 from gemma_space.types import FinishReason, Generation
 from gemma_space.ui.transcript import Footer, Turn
@@ -39,15 +41,6 @@ def format_count(count: int) -> str:
     return f"{count:,}"
 
 
-def format_bytes(nbytes: int) -> str:
-    """Memory in the unit that suits it."""
-    for size, unit in ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")):
-        if nbytes >= size:
-            value = nbytes / size
-            return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
-    return f"{nbytes} bytes"
-
-
 def format_context(tokens: int) -> str:
     """A context length the way model cards write it: 8K, 128K, 1,000."""
     return f"{tokens // 1024}K" if tokens >= 1024 and tokens % 1024 == 0 else f"{tokens:,}"
@@ -69,11 +62,6 @@ def choice_label(row: Checkpoint) -> str:
     return f"{row.title} · {', '.join(marks)}" if marks else row.title
 
 
-def is_base(rows: Sequence[Checkpoint], model: str) -> bool:
-    """Whether the Chat tab should point to the Prompt tab instead."""
-    return any(row.repo_id == model and row.variant == "base" for row in rows)
-
-
 def model_note(row: Checkpoint) -> str:
     """What a visitor should know about a checkpoint before choosing it, as HTML."""
     facts = (
@@ -81,12 +69,25 @@ def model_note(row: Checkpoint) -> str:
         f"{format_context(row.context_length)} tokens of context",
         LICENSES.get(row.license, row.license),
     )
-    sentences = [row.note] if row.note else []
-    sentences += [VARIANTS[row.variant]] if row.variant in VARIANTS else []
-    sentences += [GATED_NOTE] if row.gated else []
     listed = "".join(f"<li>{escape(fact)}</li>" for fact in facts if fact)
-    told = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    told = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences(row))
     return f'<ul class="facts">{listed}</ul>{told}'
+
+
+def sentences(row: Checkpoint) -> tuple[str, ...]:
+    """What a visitor should know about a checkpoint beside its numbers."""
+    gated = GATED_NOTE if row.gated else ""
+    return tuple(text for text in (row.note, VARIANTS.get(row.variant, ""), gated) if text)
+
+
+def looking(name: str) -> str:
+    """What stands in for a model that was named, until it is known whether there is one."""
+    return f'<p class="hint" role="status">Looking at {escape(name[:100])}…</p>'
+
+
+def found(title: str) -> str:
+    """That a model which was named is there."""
+    return f'<p class="hint" role="status">{escape(title)} is chosen.</p>'
 
 
 def load_words(progress: LoadProgress, title: str) -> str:
@@ -98,9 +99,21 @@ def load_words(progress: LoadProgress, title: str) -> str:
     verb = "Downloading" if progress.phase == "download" else "Loading"
     if not progress.total_bytes:
         return f"{verb} {title}…"
-    done, total = format_bytes(progress.done_bytes), format_bytes(progress.total_bytes)
+    done, total = show_bytes(progress.done_bytes), show_bytes(progress.total_bytes)
     done = done.removesuffix(total[total.rindex(" ") :])  # "7 of 8 MB", "900 KB of 8 MB"
-    return f"{verb} {title}… {done} of {total}"
+    left = f", {time_left(progress.seconds_left)}" if progress.seconds_left is not None else ""
+    return f"{verb} {title}… {done} of {total}{left}"
+
+
+def time_left(seconds: float) -> str:
+    """How long something will take, no more exactly than anybody knows."""
+    if seconds > 90 * 60:
+        return f"about {round(seconds / 3600)} h left"
+    if seconds > 90:
+        return f"about {round(seconds / 60)} min left"
+    if seconds > 10:
+        return f"about {round(seconds / 10) * 10} s left"
+    return f"about {max(1, math.ceil(seconds))} s left"
 
 
 def load_fraction(progress: LoadProgress) -> float | None:
@@ -200,11 +213,11 @@ def _reason(finished: FinishReason) -> str:
 
 def status_lines(status: Status, titles: dict[str, str]) -> str:
     """The machine and what is in its memory, as HTML."""
-    total = format_bytes(status.memory_total_bytes)
-    free = f"{format_bytes(status.memory_free_bytes)} of {total} free"
+    total = show_bytes(status.memory_total_bytes)
+    free = f"{show_bytes(status.memory_free_bytes)} of {total} free"
     rows = "".join(
         f"<li><b>{escape(titles.get(row.repo_id, row.repo_id))}</b> "
-        f"{escape(row.precision)} · {format_bytes(row.nbytes)}</li>"
+        f"{escape(row.precision)} · {show_bytes(row.nbytes)}</li>"
         for row in status.loaded
     )
     loaded = (

@@ -7,6 +7,7 @@ nothing is added to the prompt but the BOS that the switch asks for.
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 from gradio.components import Component
@@ -14,7 +15,7 @@ from gradio.components import Component
 from gemma_space.pacing import paced
 from gemma_space.playground import Playground
 from gemma_space.reports import LoadProgress
-from gemma_space.types import CompletionRequest, Precision
+from gemma_space.types import Attention, CompletionRequest, Precision
 from gemma_space.ui import present
 from gemma_space.ui.controls import SamplingControls
 from gemma_space.ui.events import Updates, Values, listen
@@ -88,6 +89,7 @@ class PromptWidgets:
             prompt=prompt,
             model=values[panel.model],
             precision=Precision(values[panel.precision]),
+            attention=Attention(values[panel.attention]),
             controls=self.sampling.read(values),
             add_bos=values[self.add_bos],
             parse_special=values[self.parse_special],
@@ -97,7 +99,7 @@ class PromptWidgets:
         """What `read` needs, and the completion to go on from."""
         return {
             self.prompt, self.add_bos, self.parse_special, self.completion,
-            panel.model, panel.precision, *self.sampling.inputs(),
+            *panel.inputs(), *self.sampling.inputs(),
         }  # fmt: skip
 
     def running(self) -> Updates:
@@ -114,9 +116,12 @@ class PromptWidgets:
         }  # fmt: skip
 
 
-def build(playground: Playground, panel: ModelPanel) -> None:
-    """Lay out prompt, controls and completion, and wire them to the playground."""
-    rows = {row.repo_id: row for row in playground.library.choices()}
+def build(playground: Playground, panel: ModelPanel) -> list[Any]:
+    """Lay out prompt, controls and completion, and wire them to the playground.
+
+    Returns:
+        the events that use models.
+    """
     with gr.Column(elem_id="prompt-tab"):
         tab = PromptWidgets.build(playground)
 
@@ -125,7 +130,7 @@ def build(playground: Playground, panel: ModelPanel) -> None:
         async with aclosing(paced(lambda: playground.complete(request), STATE_SECONDS)) as steps:
             async for step in steps:
                 if isinstance(step, LoadProgress):
-                    title = rows[request.model].title
+                    title = playground.library.find(request.model).title
                     yield {tab.footer: present.load_bar(step, title)}
                 else:
                     footer = present.completion_footer(step)
@@ -148,22 +153,23 @@ def build(playground: Playground, panel: ModelPanel) -> None:
         return {tab.footer: present.problem(text)}
 
     def on_over(values: Values) -> Updates:
-        return {**tab.idle(values), **panel.show_status()}
+        return tab.idle(values)
 
     def on_count(values: Values) -> Updates:
         if not values[tab.prompt]:  # nobody is waiting for a tokenizer to be fetched
             return {tab.count: ""}
-        model, parse_special = values[panel.model], values[tab.parse_special]
+        model, parse_special = values[panel.chosen], values[tab.parse_special]
         counted = len(playground.tokenize(values[tab.prompt] or "", model, parse_special).tokens)
+        limit = playground.library.find(model).context_length
         return {tab.count: present.token_meter(
-            counted + values[tab.add_bos], rows[model].context_length, int(values[length])
+            counted + values[tab.add_bos], limit, int(values[length])
         )}  # fmt: skip
 
     def uncounted(text: str, _values: Values) -> Updates:
         return {tab.count: present.problem(text)}
 
     def on_model(values: Values) -> Updates:
-        model = values[panel.model]
+        model = values[panel.chosen]
         return tab.sampling.show(playground.default_params(model), playground.max_new_tokens(model))
 
     length = tab.sampling.sliders["max_new_tokens"]
@@ -174,13 +180,14 @@ def build(playground: Playground, panel: ModelPanel) -> None:
     ]
     for run in runs:  # `.then` follows success, error and Stop alike
         listen([run.then], on_over, {tab.completion, tab.footer},
-               [tab.run, tab.stop, tab.go_on, tab.footer, panel.status])  # fmt: skip
+               [tab.run, tab.stop, tab.go_on, tab.footer])  # fmt: skip
     listen([tab.stop.click], None, cancels=runs)
     # While one count is under way only the newest text waits for the next.
     listen(
-        [tab.prompt.change, tab.add_bos.change, tab.parse_special.change, panel.model.change,
+        [tab.prompt.change, tab.add_bos.change, tab.parse_special.change, panel.chosen.change,
          length.release],
-        on_count, {tab.prompt, tab.add_bos, tab.parse_special, panel.model, length}, [tab.count],
+        on_count, {tab.prompt, tab.add_bos, tab.parse_special, panel.chosen, length}, [tab.count],
         on_error=uncounted, trigger_mode="always_last",
     )  # fmt: skip
-    listen([panel.model.change, tab.reset.click], on_model, {panel.model}, tab.sampling.outputs())
+    listen([panel.chosen.change, tab.reset.click], on_model, {panel.chosen}, tab.sampling.outputs())
+    return runs

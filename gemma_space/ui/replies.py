@@ -137,7 +137,7 @@ class Replies:
                         self.tab.chatbot: transcript.show([*asked, replied]),
                         self.tab.meter: meter,
                     }
-        yield {**self.at_rest(values, [*asked, replied]), **self.panel.show_status()}
+        yield self.at_rest(values, [*asked, replied])
 
     def failed(self, text: str, values: Values) -> Updates:
         """An error keeps every word said so far, with the reason and a way on."""
@@ -149,21 +149,19 @@ class Replies:
         turns = self.turns_of(values)
         if not transcript.is_pending(turns):  # what is shown may be newer by now: leave it
             return {self.tab.notice: gr.update()}
-        turns = transcript.settle(turns, present.STOPPED)
-        return {**self.at_rest(values, turns), **self.panel.show_status()}
+        return self.at_rest(values, transcript.settle(turns, present.STOPPED))
 
     def opened(self, turns: Sequence[Turn]) -> Updates:
         """What a conversation just opened shows besides its turns."""
         return {**self.tab.at_rest(turns), self.tab.meter: ""}
 
-    def wire(self) -> None:
-        """Listen to every event that asks for a reply, ends one or opens a conversation."""
-        outputs = [
-            *self.tab.at_rest([]),
-            self.tab.meter,
-            self.panel.status,
-            *self.kept.outputs(),
-        ]
+    def wire(self) -> list[Any]:
+        """Listen to every event that asks for a reply, ends one or opens a conversation.
+
+        Returns:
+            the events that reply.
+        """
+        outputs = [*self.tab.at_rest([]), self.tab.meter, *self.kept.outputs()]
         context = {self.tab.chatbot, self.tab.box, *self.kept.inputs()}
         askings: list[tuple[Any, Any]] = [
             (self.tab.box.submit, self.on_send), (self.tab.chatbot.example_select, self.on_example),
@@ -189,3 +187,4 @@ class Replies:
         self.kept.listen_for_opening(
             self.tab.system, self.opened, [*self.tab.at_rest([]), self.tab.meter]
         )
+        return replies

@@ -8,7 +8,13 @@ from typing import Any
 
 import gradio as gr
 
-SCRIPTS = ("shell", "store", "transfer", "conversations")  # a later one uses an earlier one
+SCRIPTS = (
+    "shell",
+    "store",
+    "transfer",
+    "conversations",
+    "models",
+)  # a later one uses an earlier one
 
 
 def scripted(elem_id: str, js_on_load: str, **props: Any) -> gr.HTML:
@@ -20,6 +26,16 @@ def scripted(elem_id: str, js_on_load: str, **props: Any) -> gr.HTML:
         elem_id=elem_id,
         js_on_load=js_on_load,
         **props,
+    )
+
+
+def clickable(value: str, elem_class: str) -> gr.HTML:
+    """HTML from a handler whose precision buttons select: `select` tells which was pressed."""
+    return gr.HTML(
+        value,
+        apply_default_css=False,
+        elem_classes=elem_class,
+        js_on_load="GemmaSpace.models.choose(element, trigger);",
     )
 
 

@@ -7,10 +7,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from gemma_space.catalog import ALL_PRECISIONS, Checkpoint
 from gemma_space.controls import default_params
 from gemma_space.errors import GenerationError
-from gemma_space.reports import LoadedRow, LoadProgress, Status
+from gemma_space.reports import LoadProgress
 from gemma_space.types import (
     ChatRequest,
     CompletionRequest,
@@ -19,24 +18,7 @@ from gemma_space.types import (
     Tokenization,
     TokenPiece,
 )
-
-MEGABYTE = 1 << 20
-
-
-def checkpoint(repo_id: str, title: str, **fields: object) -> Checkpoint:
-    """A row with the usual values."""
-    usual = {
-        "family": "gemma3", "parameters": 3_580_000, "unquantized_parameters": 0,
-        "context_length": 2048, "variant": "instruct", "license": "gemma", "gated": False,
-        "sampling": {"temperature": 1.0}, "stop_ids": (1,), "precisions": ALL_PRECISIONS,
-    }  # fmt: skip
-    return Checkpoint(repo_id=repo_id, title=title, **(usual | fields))  # type: ignore[arg-type]
-
-
-ROWS = (
-    checkpoint("fake/chat", "Scripted Chat", note="It repeats what its script says."),
-    checkpoint("fake/base", "Scripted Base", variant="base", gated=True, context_length=8192),
-)
+from tests.browser.fake_library import FakeLibrary
 
 
 @dataclass
@@ -52,11 +34,11 @@ class FakePlayground:
 
     words: tuple[str, ...] = ("A ", "short ", "reply.")
     seconds: float = 0.0
-    load_steps: int = 0
     notes: tuple[str, ...] = ()
     finish_reason: str = "stop"
     fail_after: int | None = None
     default_model: str = "fake/chat"
+    library: FakeLibrary = field(default_factory=FakeLibrary)
     events: list[str] = field(default_factory=list)
     requests: list[ChatRequest] = field(default_factory=list)
     completions: list[CompletionRequest] = field(default_factory=list)
@@ -65,23 +47,10 @@ class FakePlayground:
     def reset(self) -> None:
         """Back to the usual script, with an empty log."""
         usual = FakePlayground()
-        for name in (
-            "words",
-            "seconds",
-            "load_steps",
-            "notes",
-            "finish_reason",
-            "fail_after",
-            "events",
-        ):
+        for name in ("words", "seconds", "notes", "finish_reason", "fail_after", "events"):
             setattr(self, name, getattr(usual, name))
         self.requests, self.completions, self.spoken_at = [], [], []
-
-    def choices(self) -> tuple[Checkpoint, ...]:
-        return ROWS
-
-    def checkpoint(self, model: str) -> Checkpoint:
-        return next(row for row in ROWS if row.repo_id == model)
+        self.library.reset()
 
     def default_params(self, model: str) -> SamplingParams:
         return default_params({"temperature": 1.0 if model == "fake/chat" else 0.0}, 512)
@@ -89,28 +58,11 @@ class FakePlayground:
     def max_new_tokens(self, model: str) -> int:
         return 1024
 
-    def status(self) -> Status:
-        loaded = LoadedRow(
-            repo_id="fake/chat", precision="bf16", revision="main", nbytes=8 * MEGABYTE,
-            leases=0, idle_seconds=1.0,
-        )  # fmt: skip
-        return Status(
-            device="CPU", memory_total_bytes=16 << 30, memory_free_bytes=9 << 30,
-            budget_bytes=8 << 30, loaded=(loaded,), queue=0,
-        )  # fmt: skip
-
-    def load(self, model: str, precision: str, token: str | None = None) -> Iterator[LoadProgress]:
-        yield from self._load_steps()
-        yield LoadProgress(phase="ready")
-
-    def unload(self, model: str, precision: str = "auto") -> Status:
-        return self.status()
-
     def chat(
         self, request: ChatRequest, token: str | None = None
     ) -> Iterator[LoadProgress | Generation]:
         self.requests.append(request)
-        yield from self._load_steps()
+        yield from self.library.loading()
         if request.messages[-1].content == "Fail":
             raise self._failure()
         yield from self._generate(request.reply_prefix)
@@ -119,7 +71,7 @@ class FakePlayground:
         self, request: CompletionRequest, token: str | None = None
     ) -> Iterator[LoadProgress | Generation]:
         self.completions.append(request)
-        yield from self._load_steps()
+        yield from self.library.loading()
         if request.prompt == "Fail":
             raise self._failure()
         yield from self._generate("")
@@ -129,12 +81,6 @@ class FakePlayground:
 
     def _failure(self) -> GenerationError:
         return GenerationError("The model <b>stumbled</b>.", "Try again.")
-
-    def _load_steps(self) -> Iterator[LoadProgress]:
-        for step in range(self.load_steps):
-            done = 8 * MEGABYTE * step // self.load_steps
-            yield LoadProgress(phase="load", done_bytes=done, total_bytes=8 * MEGABYTE)
-            time.sleep(0.1)
 
     def _generate(self, text: str) -> Iterator[Generation]:
         self.events.append("started")

@@ -36,9 +36,11 @@ def test_stop_keeps_what_there_is_and_frees_the_engine(
     expect(real_chat.footer).to_contain_text("Writing…")
     real_chat.stop_button.click()
     expect(real_chat.footer).to_contain_text("Stopped by you")
-    while playground.status().queue:  # within a step; the test's own time limit is the end of it
+    while (
+        playground.library.status().queue
+    ):  # within a step; the test's own time limit is the end of it
         real_chat.page.wait_for_timeout(50)
-    assert all(row.leases == 0 for row in playground.status().loaded)
+    assert all(row.leases == 0 for row in playground.library.status().loaded)
     kept = real_chat.reply.inner_text()
     assert kept.strip()
     expect(real_chat.button("Continue")).to_be_visible()
@@ -65,7 +67,7 @@ def test_a_message_sent_right_after_stop_is_answered(chat: ChatPage, fake: FakeP
 
 
 def test_stop_while_the_model_loads(chat: ChatPage, fake: FakePlayground) -> None:
-    fake.load_steps = 100
+    fake.library.load_steps = 100
     chat.send("Hello")
     expect(chat.footer).to_contain_text("Loading Scripted Chat…")
     chat.stop_button.click()
@@ -73,7 +75,7 @@ def test_stop_while_the_model_loads(chat: ChatPage, fake: FakePlayground) -> Non
     expect(chat.replies).to_have_count(0)
     expect(chat.user_messages).to_have_text("Hello")
     assert fake.events == []
-    fake.load_steps = 0
+    fake.library.load_steps = 0
     chat.button("Try again").click()
     expect(chat.reply).to_have_text("A short reply.")
 
@@ -245,10 +247,12 @@ def test_a_base_model_points_to_the_prompt_tab(chat: ChatPage) -> None:
 
 
 def test_load_can_be_cancelled(chat: ChatPage, fake: FakePlayground) -> None:
-    fake.load_steps = 100
+    chat.choose_model("Scripted Base")
+    fake.library.load_steps = 100
     chat.button("Load").click()
-    progress = chat.page.locator("#load-progress")
-    expect(progress).to_contain_text("Loading Scripted Chat…")
+    progress = chat.page.locator("#sidebar .load")
+    expect(progress).to_contain_text("Loading Scripted Base…")
     chat.button("Cancel").click()
     expect(chat.button("Load")).to_be_visible()
-    expect(progress).not_to_contain_text("Loading")
+    expect(progress).to_have_count(0)
+    expect(chat.button("Cancel")).to_have_count(0)

@@ -51,10 +51,10 @@ def test_a_reload_while_a_reply_streams(chat: ChatPage, fake: FakePlayground) ->
 
 
 def test_a_reload_before_the_first_word_offers_retry(chat: ChatPage, fake: FakePlayground) -> None:
-    fake.load_steps = 100
+    fake.library.load_steps = 100
     chat.send("Hello")
     expect(chat.footer).to_contain_text("Loading")
-    fake.load_steps = 0
+    fake.library.load_steps = 0
     chat.reload()
     expect(chat.user_messages).to_have_text("Hello")
     chat.button("Try again").click()

@@ -80,7 +80,7 @@ def test_stop_keeps_the_completion(tab: ChatPage, fake: FakePlayground) -> None:
 
 
 def test_stop_while_the_model_loads(tab: ChatPage, fake: FakePlayground) -> None:
-    fake.load_steps = 100
+    fake.library.load_steps = 100
     tab.button("Run").click()
     expect(footer(tab)).to_contain_text("Loading Scripted Chat…")
     tab.page.locator("#stop").click()

@@ -5,7 +5,6 @@ Through the real library and playground, on random adapters for the tiny Gemma 3
 
 import shutil
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ def serving(*folders: Path, **settings: Any) -> Playground:
 
 
 @pytest.fixture
-def playground(base: Path, voices: tuple[Path, ...]) -> Iterator[Playground]:
+def playground(base: Path, voices: tuple[Path, ...]) -> Playground:
     return serving(base, *voices)
 
 

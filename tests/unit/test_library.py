@@ -166,7 +166,7 @@ def test_too_large_comes_with_figures_and_with_what_would_fit(gemma_3: Path) -> 
     )
     nothing = fit(serving(gemma_3, budget=1000), gemma_3, BF16)
     assert (nothing.fits, nothing.instead) == (False, ())
-    assert nothing.reason.endswith("the memory budget is 1 kB.")
+    assert nothing.reason.endswith("the memory budget is 1 KiB.")
 
 
 def test_a_refused_precision_has_its_own_reason_and_what_would_fit(gemma_3: Path) -> None:

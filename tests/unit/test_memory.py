@@ -114,7 +114,7 @@ def test_what_fits_says_why_not() -> None:
     assert {name for name, fit in rows.items() if fit.fits} == {"int8", "int4"}
     assert rows["int8"].reason == ""
     assert rows["bf16"].reason == (
-        "Needs 8.0 GiB and 289.4 MB for a conversation of 8,192 tokens; the budget is 6.0 GiB."
+        "Needs 8.0 GiB and 276.0 MiB for a conversation of 8,192 tokens; the budget is 6.0 GiB."
     )
     assert "overflows" in rows["fp16"].reason
     assert rows["bf16"].weights_bytes == weights_bytes(row, Precision.BF16)
@@ -134,7 +134,7 @@ def test_a_longer_conversation_needs_more_and_fp32_twice_as_much() -> None:
 
 @pytest.mark.parametrize(
     ("count", "shown"),
-    [(0, "0 kB"), (999_499, "999 kB"), (7_162_696, "7.2 MB"), (2**30, "1.0 GiB"),
+    [(0, "0 KiB"), (999_499, "976 KiB"), (7_162_696, "6.8 MiB"), (2**30, "1.0 GiB"),
      (5_012_344_832, "4.7 GiB")],
 )  # fmt: skip
 def test_bytes_for_people(count: int, shown: str) -> None:

@@ -36,6 +36,15 @@ def test_no_session_state(demo: gr.Blocks) -> None:
     assert [block for block in demo.blocks.values() if isinstance(block, gr.State)] == []
 
 
+def test_the_page_is_built_without_a_look_at_the_machine() -> None:
+    """What fits is asked of torch, which takes seconds to import; the page comes first."""
+    fake = FakePlayground()
+    for name in ("status", "fits", "fit", "attentions"):
+        setattr(fake.library, name, fail)
+    with gr.Blocks():
+        page.build(cast(Playground, fake), Settings())
+
+
 def test_scripts_are_inline_and_name_no_path() -> None:
     head = page.launch_options(ASSETS)["head"]
     assert head.count("<script>") == len(scripted.SCRIPTS) + 1
@@ -46,8 +55,10 @@ def test_scripts_are_inline_and_name_no_path() -> None:
     }
 
 
-def test_nothing_in_the_stylesheet_is_fetched() -> None:
-    assert "url(" not in (ASSETS / "style.css").read_text(encoding="utf-8")
+def test_nothing_in_the_stylesheets_is_fetched() -> None:
+    sheets = page.launch_options(ASSETS)["css_paths"]
+    assert set(sheets) == set(ASSETS.glob("*.css"))
+    assert all("url(" not in sheet.read_text(encoding="utf-8") for sheet in sheets)
 
 
 def widgets() -> tuple[SamplingControls, dict[Any, Any]]:
@@ -98,3 +109,11 @@ def test_an_error_becomes_a_toast_or_the_words_for_the_page() -> None:
     with pytest.raises(gr.Error, match="&lt;b&gt; is wrong"):
         toast({box: "x"})
     assert shown({box: "x"}) == {box: "<b> is wrong. Leave it out."}
+
+
+def test_what_runs_when_the_page_loads_follows_no_input() -> None:
+    with gr.Blocks() as demo:
+        box = gr.Textbox()
+        listen([], lambda values: {box: values[box]}, {box}, [box])
+    (event,) = demo.fns.values()
+    assert [name for _, name in event.targets] == ["load"]

@@ -93,7 +93,7 @@ def test_what_is_wrong_with_a_request_is_said_before_anything_is_loaded(gemma_3:
 
 def test_a_budget_too_small_is_refused_with_figures(gemma_3: Path) -> None:
     playground = serving(gemma_3, memory_budget=1000)
-    with pytest.raises(ModelTooLargeError, match="budget is 1 kB") as caught:
+    with pytest.raises(ModelTooLargeError, match="budget is 1 KiB") as caught:
         list(playground.chat(ask(gemma_3, user("Hi"))))
     assert caught.value.hint
     assert not any(fit.fits for fit in playground.library.rows()[0].precisions.values())

@@ -8,7 +8,7 @@ from gemma_space.local_checkpoint import DEMO_REPO_ID
 from gemma_space.reports import LoadedRow, LoadProgress, Status
 from gemma_space.types import Generation
 from gemma_space.ui import present, transcript
-from tests.browser.fake_playground import checkpoint
+from tests.browser.fake_library import checkpoint
 
 MEGABYTE = 1 << 20
 ROW = checkpoint("google/gemma-x", "Gemma X", gated=True, context_length=8192)
@@ -32,26 +32,18 @@ def test_counts(count: int, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("nbytes", "words"),
-    [(0, "0 bytes"), (2048, "2.0 KB"), (7 * MEGABYTE, "7.0 MB"), (24 << 30, "24 GB")],
-)
-def test_bytes(nbytes: int, words: str) -> None:
-    assert present.format_bytes(nbytes) == words
-
-
-@pytest.mark.parametrize(
     ("progress", "words", "fraction"),
     [
         (LoadProgress(phase="access"), "Asking for access to Gemma X…", None),
         (LoadProgress(phase="download"), "Downloading Gemma X…", None),
         (
             LoadProgress(phase="load", done_bytes=7 * MEGABYTE, total_bytes=14 * MEGABYTE),
-            "Loading Gemma X… 7.0 of 14 MB",
+            "Loading Gemma X… 7.0 of 14.0 MiB",
             0.5,
         ),
         (
             LoadProgress(phase="load", done_bytes=512 << 10, total_bytes=8 * MEGABYTE),
-            "Loading Gemma X… 512 KB of 8.0 MB",
+            "Loading Gemma X… 512 KiB of 8.0 MiB",
             0.0625,
         ),
         (LoadProgress(phase="ready"), "Gemma X is ready.", None),
@@ -61,6 +53,26 @@ def test_a_load_in_words(progress: LoadProgress, words: str, fraction: float | N
     assert present.load_words(progress, "Gemma X") == words
     assert present.load_fraction(progress) == fraction
     assert words in present.load_bar(progress, "Gemma X")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0, "about 1 s left"), (4.2, "about 5 s left"), (38.0, "about 40 s left"),
+        (89.0, "about 90 s left"), (100.0, "about 2 min left"), (3000.0, "about 50 min left"),
+        (7300.0, "about 2 h left"),
+    ],
+)  # fmt: skip
+def test_the_time_left_is_told_roughly(seconds: float, words: str) -> None:
+    assert present.time_left(seconds) == words
+    step = LoadProgress(phase="download", done_bytes=1, total_bytes=2, seconds_left=seconds)
+    assert present.load_words(step, "X").endswith(f", {words}")
+
+
+def test_nothing_is_said_of_the_time_left_before_it_is_known() -> None:
+    assert "left" not in present.load_words(
+        LoadProgress(phase="load", done_bytes=1, total_bytes=2), "X"
+    )
 
 
 def test_more_bytes_than_announced_is_a_full_bar() -> None:
@@ -144,7 +156,7 @@ def test_status_names_machine_and_models() -> None:
     status = Status(device="CPU", memory_total_bytes=24 << 30, memory_free_bytes=9 << 30,
                     budget_bytes=1, loaded=(row,), queue=2)  # fmt: skip
     words = re.sub("<[^>]+>", "", present.status_lines(status, {}))
-    assert words == "a&lt;b bf16 · 8.0 MBCPU · 9.0 GB of 24 GB free · 2 running or waiting"
+    assert words == "a&lt;b bf16 · 8.0 MiBCPU · 9.0 GiB of 24.0 GiB free · 2 running or waiting"
     assert "<b>Title</b>" in present.status_lines(status, {"a<b": "Title"})
 
 

@@ -221,7 +221,7 @@ def test_what_can_never_fit_is_refused_and_costs_nobody_their_model(
     big = replace(row("big"), parameters=BYTES * 2)
     with pytest.raises(ModelTooLargeError) as caught:
         use(registry, ModelKey(checkpoint=big, revision="main", precision=Precision.BF16))
-    assert "big in bf16 needs 1 kB" in caught.value.message
+    assert "big in bf16 needs 1 KiB" in caught.value.message
     assert caught.value.hint
     assert names(registry) == ["a", "b"]
     assert len(loader.loads) == 2

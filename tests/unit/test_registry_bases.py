@@ -226,7 +226,7 @@ def test_a_machine_that_is_full_refuses_although_the_budget_would_not(
     free = BYTES // 2  # somebody else's program grew
     with registry.lease(key("a")) as lease:
         list(lease.wait())
-        with pytest.raises(ModelTooLargeError, match="0 kB left at the moment"):
+        with pytest.raises(ModelTooLargeError, match="0 KiB left at the moment"):
             use(registry, key("b"))
     use(registry, key("b"))  # with a idle, its memory counts as room
     assert names(registry) == ["b"]

@@ -181,7 +181,7 @@ def test_what_cannot_fit_is_refused_before_it_is_downloaded(
     name = stand_in.add("someone/large", gemma_3)
     for model, token in ((name, None), (GEMMA_1.repo_id, GOOD)):
         for precision in ("fp32", "auto"):
-            with pytest.raises(ModelTooLargeError, match="budget is 1 kB"):
+            with pytest.raises(ModelTooLargeError, match="budget is 1 KiB"):
                 list(playground.library.load(model, precision, token))
     assert 0 < stand_in.sent(".safetensors") <= HEADER
     assert not [path for _, path, _ in stand_in.requests if path.endswith("tokenizer.json")]
