@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint demo-model clean
+.PHONY: run test lint demo-model demo-adapter clean
 
 run: $(VENV)/.run
 	$(BIN)/python app.py
@@ -19,6 +19,9 @@ lint: $(VENV)/.dev
 
 demo-model: $(VENV)/.run
 	$(BIN)/python -m training
+
+demo-adapter: $(VENV)/.run
+	$(BIN)/python -m training --adapter
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache

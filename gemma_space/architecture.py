@@ -21,28 +21,24 @@ def kv_groups(folder: Path) -> tuple[KVGroup, ...]:
     Taken from the cache that transformers itself makes for this config: a layer that reuses
     another's keys has a placeholder there, a sliding layer says its window.
     """
-    config = _text_config(folder)
-    if config is None:
+    try:
+        return _kv_groups(folder)
+    except Exception:  # what a stranger's file makes the library raise is of any class
         return ()
-    from transformers import DynamicCache
+
+
+def _kv_groups(folder: Path) -> tuple[KVGroup, ...]:
+    from transformers import AutoConfig, DynamicCache
     from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, token=False)
+    text: Any = config.get_text_config(decoder=True)
     found: Counter[tuple[int, int, int | None]] = Counter()
     # Head counts and sizes are asked of each layer: Gemma 4's global layers differ, and asking
     # the config as a whole raises there.
-    for layer, own in zip(DynamicCache(config=config).layers, config.per_layer_config, strict=True):
+    for layer, own in zip(DynamicCache(config=text).layers, text.per_layer_config, strict=True):
         if isinstance(layer, DynamicSlidingWindowLayer):
             found[(own.num_key_value_heads, own.head_dim, int(layer.sliding_window))] += 1
         elif isinstance(layer, DynamicLayer):
             found[(own.num_key_value_heads, own.head_dim, None)] += 1
     return tuple(KVGroup(count, *shape) for shape, count in found.items())
-
-
-def _text_config(folder: Path) -> Any:
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, token=False)
-    except Exception:  # what a stranger's file makes the library raise is of any class
-        return None
-    return config.get_text_config(decoder=True)

@@ -28,7 +28,7 @@ from transformers.utils import logging as transformers_logging
 from gemma_space import memory
 from gemma_space.catalog import Checkpoint
 from gemma_space.chat import turn_end_ids
-from gemma_space.checkpoint_files import stop_ids_of
+from gemma_space.checkpoint_files import read_json, stop_ids_of
 from gemma_space.errors import LoadError, ModelTooLargeError
 from gemma_space.following import FollowedLoad, LoadCancelledError
 from gemma_space.reading import ReadAhead
@@ -190,6 +190,9 @@ def _arguments(
     arguments: dict[str, Any] = {"dtype": DTYPES[precision]}
     if attention is not Attention.AUTO:
         arguments["attn_implementation"] = str(attention)
+        if checkpoint.family != "gemma3n" and "text_config" in read_json(folder / "config.json"):
+            # Not all encoders of a multimodal model can do what its text half can.
+            arguments["attn_implementation"] = {"text_config": str(attention)}
     if checkpoint.quantization is None:  # else the files' own configuration is authoritative
         quantization = _quantization(precision, NOT_QUANTIZED.get(checkpoint.family))
         if quantization is not None:
@@ -209,6 +212,17 @@ def _text_half(folder: Path) -> dict[str, Any]:
     if text is config:
         return {}
     return {"config": text, "key_mapping": {r"^model\.language_model\.": "model."}}
+
+
+class _WithoutReports(logging.Filter):
+    """What is missing or unexpected is checked here; the library's table of it is noise, and of a
+    multimodal checkpoint's text half or a second adapter a long one."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in str(record.msg)
+
+
+logging.getLogger("transformers.modeling_utils").addFilter(_WithoutReports())
 
 
 def _load_weights(folder: Path, arguments: dict[str, Any]) -> Any:

@@ -77,9 +77,8 @@ def local_checkpoint(
         ModelNotFoundError: no such folder, no config.json, or nothing that is served here.
     """
     name = repo_id or str(path)
-    config = _served_config(path, name)
     try:
-        return _row(path, name, config, tensors, fixed)
+        return _row(path, name, _served_config(path, name), tensors, fixed)
     except (TypeError, ValueError, AttributeError, OverflowError):
         raise nonsense(name) from None
 

@@ -170,10 +170,17 @@ class ModelRegistry:
         self, key: ModelKey, charge: tuple[int, int], base: Entry | None, token: str | None
     ) -> Entry:
         entry = Entry(key, *charge, base, self._clock)
+        loading = threading.Thread(target=self._load, args=(entry, token), daemon=True)
+        try:
+            loading.start()
+        except RuntimeError:
+            raise ModelTooLargeError(
+                f"There is no memory left to begin loading {key.title}.",
+                "Unload another model, or try again later.",
+            ) from None
         self._entries[key] = entry
         if base is not None:
             base.attached.add(entry)
-        threading.Thread(target=self._load, args=(entry, token), name="load", daemon=True).start()
         return entry
 
     def _leave(self, entry: Entry) -> None:
@@ -239,9 +246,11 @@ class ModelRegistry:
 
     def _load(self, entry: Entry, token: str | None) -> None:
         try:
-            base = self._loaded_base(entry)
-            served = self._loader(entry.key, token, entry.report, lambda: entry.cancelled, base)
-            entry.weights_bytes, entry.served = served.nbytes, served
+            # Into the entry and nowhere else: a name here would keep it while it is given back.
+            entry.served = self._loader(
+                entry.key, token, entry.report, lambda: entry.cancelled, self._loaded_base(entry)
+            )
+            entry.weights_bytes = entry.served.nbytes
         except BaseException as error:
             entry.fail(error)
         with self._lock:
@@ -249,11 +258,11 @@ class ModelRegistry:
                 if self._entries.get(entry.key) is entry:
                     del self._entries[entry.key]
                 self._let_go(entry)
+            # Before anybody is told: scratch of a quantization, or what is there of a failed load.
+            memory.give_back()
             entry.touch()
             entry.settled.set()
             self._watch_idle()
-        if entry.served is None:
-            memory.give_back()
 
     def _loaded_base(self, entry: Entry) -> ServedModel | None:
         if entry.base is None:

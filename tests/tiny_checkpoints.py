@@ -9,21 +9,23 @@ their usual tiny scale: greedy text depends on the whole context, crosses the sl
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import GemmaTokenizer, GenerationConfig, PreTrainedConfig
 
 from gemma_space.hub import Answer
 from gemma_space.settings import DEMO_MODEL
+from tests import tiny_configs
+from tests.tiny_configs import HIDDEN, LAYERS, SLIDING_WINDOW
+from tests.tiny_templates import GEMMA_1_TEMPLATE, GEMMA_3_TEMPLATE, GEMMA_4_TEMPLATE
 
-SLIDING_WINDOW = 16
-HIDDEN = 64
-LAYERS = 6
+__all__ = ["GEMMA_1_TEMPLATE", "SLIDING_WINDOW"]  # for those who look for them here
 POISON = "Ω"  # a letter of its own; `poison` gives its embedding no numbers
 
 CORPUS = (
@@ -38,49 +40,6 @@ CORPUS = (
     POISON,
 )
 
-GEMMA_1_TEMPLATE = """\
-{{ bos_token }}{% if messages[0]['role'] == 'system' %}\
-{{ raise_exception('System role not supported') }}{% endif %}\
-{% for message in messages %}\
-{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}\
-{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}\
-{% endif %}\
-{% set role = 'model' if message['role'] == 'assistant' else message['role'] %}\
-{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}\
-{% endfor %}\
-{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"""
-
-GEMMA_3_TEMPLATE = """\
-{{ bos_token }}{% set first = '' %}{% set turns = messages %}\
-{% if messages[0]['role'] == 'system' %}\
-{% if messages[0]['content'] is string %}{% set first = messages[0]['content'] + '\n\n' %}\
-{% else %}{% set first = messages[0]['content'][0]['text'] + '\n\n' %}{% endif %}\
-{% set turns = messages[1:] %}{% endif %}\
-{% for message in turns %}\
-{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}\
-{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}\
-{% endif %}\
-{% set role = 'model' if message['role'] == 'assistant' else message['role'] %}\
-{{ '<start_of_turn>' + role + '\n' + (first if loop.first else '') }}\
-{% if message['content'] is string %}{{ message['content'] | trim }}\
-{% else %}{% for part in message['content'] %}{{ part['text'] | trim }}{% endfor %}{% endif %}\
-{{ '<end_of_turn>\n' }}{% endfor %}\
-{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"""
-
-GEMMA_4_TEMPLATE = """\
-{{ bos_token }}{% macro strip_thinking(text) %}{% set kept = namespace(text='') %}\
-{% for part in text.split('<channel|>') %}\
-{% set kept.text = kept.text + part.split('<|channel>')[0] %}{% endfor %}\
-{{ kept.text | trim }}{% endmacro %}\
-{% for message in messages %}\
-{% set role = 'model' if message['role'] == 'assistant' else message['role'] %}\
-{{ '<|turn>' + role + '\n' }}\
-{% if role == 'model' %}{{ strip_thinking(message['content']) }}\
-{% elif message['content'] is string %}{{ message['content'] | trim }}\
-{% else %}{% for part in message['content'] %}{{ part['text'] | trim }}{% endfor %}{% endif %}\
-{{ '<turn|>\n' }}{% endfor %}\
-{% if add_generation_prompt %}{{ '<|turn>model\n' }}{% endif %}"""
-
 TURNS_1 = {106: "<start_of_turn>", 107: "<end_of_turn>"}
 TURNS_3 = {105: "<start_of_turn>", 106: "<end_of_turn>"}
 TURNS_4 = {50: "<|tool_response>", 100: "<|channel>", 101: "<channel|>", 105: "<|turn>",
@@ -90,7 +49,10 @@ SAMPLED = {"do_sample": True, "top_k": 64, "top_p": 0.95}
 
 @dataclass(frozen=True, kw_only=True)
 class Tiny:
-    """One generation: how to configure it and what its files say."""
+    """One architecture: how to configure it and what its files say.
+
+    `relayout` makes the Hub's files of what this architecture saves, where they differ.
+    """
 
     name: str
     family: str
@@ -101,7 +63,7 @@ class Tiny:
     generation: dict[str, Any]
     context_length: int = 2048
     turn_end: int = 106
-    tower: bool = False
+    relayout: Callable[[Path], None] | None = None
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -111,93 +73,78 @@ class Tiny:
         return frozenset((*ids, self.turn_end)) if self.template else frozenset(ids)
 
 
-def _config_1(common: dict[str, Any]) -> PreTrainedConfig:
-    return transformers.GemmaConfig(**common, head_dim=32, hidden_act="gelu_pytorch_tanh")
+def _around_3n(folder: Path) -> None:
+    """Put a Gemma 3n text model between the towers of the multimodal files on the Hub.
 
-
-def _config_2(common: dict[str, Any]) -> PreTrainedConfig:
-    return transformers.Gemma2Config(
-        **common, head_dim=32, query_pre_attn_scalar=32, sliding_window=SLIDING_WINDOW,
-        attn_logit_softcapping=50.0, final_logit_softcapping=30.0,
-    )  # fmt: skip
-
-
-def _config_3(common: dict[str, Any]) -> PreTrainedConfig:
-    return transformers.Gemma3TextConfig(
-        **common, head_dim=32, query_pre_attn_scalar=32, sliding_window=SLIDING_WINDOW,
-        layer_types=["sliding_attention"] * (LAYERS - 1) + ["full_attention"],
-    )  # fmt: skip
-
-
-def _config_3_multimodal(common: dict[str, Any]) -> PreTrainedConfig:
-    tie = common.pop("tie_word_embeddings")
-    return transformers.Gemma3Config(
-        text_config=_config_3(common).to_dict(),
-        vision_config={
-            "model_type": "siglip_vision_model", "hidden_size": 32, "intermediate_size": 64,
-            "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 16,
-            "vision_use_head": False,
-        },
-        mm_tokens_per_image=4, image_token_index=90, boi_token_index=91, eoi_token_index=92,
-        tie_word_embeddings=tie,
-    )  # fmt: skip
-
-
-def _config_3n(common: dict[str, Any]) -> PreTrainedConfig:
-    common["intermediate_size"] = [common["intermediate_size"]] * LAYERS
-    return transformers.Gemma3nTextConfig(
-        **common, head_dim=32, sliding_window=SLIDING_WINDOW,
-        layer_types=["sliding_attention", "full_attention"] * (LAYERS // 2),
-        num_kv_shared_layers=2, vocab_size_per_layer_input=common["vocab_size"],
-        hidden_size_per_layer_input=64, laurel_rank=8, activation_sparsity_pattern=[0.0] * LAYERS,
-    )  # fmt: skip
-
-
-def _config_4(common: dict[str, Any]) -> PreTrainedConfig:
-    """E2B's features: two head sizes, KV sharing, per-layer embeddings, wide shared layers."""
-    common["global_head_dim"] = 64
-    return transformers.Gemma4TextConfig(
-        **common, head_dim=32, sliding_window=SLIDING_WINDOW,
-        layer_types=["sliding_attention", "full_attention"] * (LAYERS // 2),
-        num_kv_shared_layers=2, vocab_size_per_layer_input=common["vocab_size"],
-        hidden_size_per_layer_input=64, use_double_wide_mlp=True, final_logit_softcapping=30.0,
-    )  # fmt: skip
+    The whole cannot be built here: its vision tower is timm's.
+    """
+    file = folder / "model.safetensors"
+    text = {
+        f"model.language_model.{name.removeprefix('model.')}": weight
+        for name, weight in load_file(file).items()
+    }
+    towers = {
+        "model.vision_tower.timm_model.conv_stem.conv.weight": torch.ones(8, 3, 3, 3),
+        "model.vision_tower.timm_model.blocks.0.0.attn.proj.weight": torch.ones(64, 32),
+        "model.audio_tower.conformer.0.attention.attn.q_proj.weight": torch.ones(32, 32),
+        "model.audio_tower.conformer.0.norm.weight": torch.ones(32),
+        "model.embed_vision.embedding.weight": torch.ones(16, 32),
+        "model.embed_vision.embedding_projection.weight": torch.ones(HIDDEN, 32),
+        "model.embed_audio.embedding_projection.weight": torch.ones(HIDDEN, 32),
+    }
+    save_file(text | towers, file, metadata={"format": "pt"})
+    half = transformers.Gemma3nTextConfig.from_pretrained(folder)
+    whole = transformers.Gemma3nConfig(text_config=half.to_dict())
+    whole.architectures = ["Gemma3nForConditionalGeneration"]
+    whole.save_pretrained(folder)
 
 
 GEMMA_1 = Tiny(
-    name="gemma1", family="gemma1", config=_config_1, architecture="GemmaForCausalLM",
+    name="gemma1", family="gemma1", config=tiny_configs.gemma_1, architecture="GemmaForCausalLM",
     template=GEMMA_1_TEMPLATE, controls=TURNS_1, generation={"eos_token_id": 1},
     context_length=512, turn_end=107,
 )  # fmt: skip
 GEMMA_2 = Tiny(
-    name="gemma2", family="gemma2", config=_config_2, architecture="Gemma2ForCausalLM",
+    name="gemma2", family="gemma2", config=tiny_configs.gemma_2, architecture="Gemma2ForCausalLM",
     template=GEMMA_1_TEMPLATE, controls=TURNS_1, generation={"eos_token_id": 1}, turn_end=107,
 )  # fmt: skip
 GEMMA_3 = Tiny(
-    name="gemma3", family="gemma3", config=_config_3, architecture="Gemma3ForCausalLM",
+    name="gemma3", family="gemma3", config=tiny_configs.gemma_3, architecture="Gemma3ForCausalLM",
     template=GEMMA_3_TEMPLATE, controls=TURNS_3,
     generation={"eos_token_id": [1, 106], **SAMPLED}, context_length=8192,
 )  # fmt: skip
 GEMMA_3_MULTIMODAL = Tiny(
-    name="gemma3-multimodal", family="gemma3", config=_config_3_multimodal,
+    name="gemma3-multimodal", family="gemma3", config=tiny_configs.gemma_3_multimodal,
     architecture="Gemma3ForConditionalGeneration", template=GEMMA_3_TEMPLATE, controls=TURNS_3,
-    generation={"eos_token_id": [1, 106], **SAMPLED}, tower=True,
+    generation={"eos_token_id": [1, 106], **SAMPLED},
 )  # fmt: skip
 GEMMA_3N = Tiny(
-    name="gemma3n", family="gemma3n", config=_config_3n, architecture="Gemma3nForCausalLM",
-    template=GEMMA_3_TEMPLATE, controls=TURNS_3,
+    name="gemma3n", family="gemma3n", config=tiny_configs.gemma_3n,
+    architecture="Gemma3nForCausalLM", template=GEMMA_3_TEMPLATE, controls=TURNS_3,
     generation={"eos_token_id": [1, 106], **SAMPLED},
 )  # fmt: skip
 GEMMA_4 = Tiny(
-    name="gemma4", family="gemma4", config=_config_4, architecture="Gemma4ForCausalLM",
+    name="gemma4", family="gemma4", config=tiny_configs.gemma_4, architecture="Gemma4ForCausalLM",
     template=GEMMA_4_TEMPLATE, controls=TURNS_4,
     generation={"eos_token_id": [1, 106, 50], "temperature": 1.0, **SAMPLED},
 )  # fmt: skip
 GEMMA_3_BASE = Tiny(
-    name="gemma3-base", family="gemma3", config=_config_3, architecture="Gemma3ForCausalLM",
-    template=None, controls=TURNS_3, generation={"eos_token_id": 1},
+    name="gemma3-base", family="gemma3", config=tiny_configs.gemma_3,
+    architecture="Gemma3ForCausalLM", template=None, controls=TURNS_3,
+    generation={"eos_token_id": 1},
+)  # fmt: skip
+GEMMA_3N_MULTIMODAL = replace(GEMMA_3N, name="gemma3n-multimodal", relayout=_around_3n)
+GEMMA_4_MULTIMODAL = replace(
+    GEMMA_4, name="gemma4-multimodal", config=tiny_configs.gemma_4_multimodal,
+    architecture="Gemma4ForConditionalGeneration",
+)  # fmt: skip
+GEMMA_4_MOE = replace(GEMMA_4_MULTIMODAL, name="gemma4-moe", config=tiny_configs.gemma_4_moe)
+GEMMA_4_UNIFIED = replace(
+    GEMMA_4, name="gemma4-unified", config=tiny_configs.gemma_4_unified,
+    architecture="Gemma4UnifiedForConditionalGeneration",
 )  # fmt: skip
 CHATTING = (GEMMA_1, GEMMA_2, GEMMA_3, GEMMA_3_MULTIMODAL, GEMMA_3N, GEMMA_4)
+EVERY = (*CHATTING, GEMMA_3N_MULTIMODAL, GEMMA_4_MULTIMODAL, GEMMA_4_MOE, GEMMA_4_UNIFIED)
 
 
 def build_tokenizer(tiny: Tiny) -> Any:
@@ -246,8 +193,11 @@ def build_model(tiny: Tiny, *, seed: int = 0, tied: bool = True) -> Any:
     return model
 
 
+_TOWERS = ("vision", "audio", "multi_modal")
+
+
 def _randomize(name: str, weight: torch.nn.Parameter) -> None:
-    if "vision" in name or "multi_modal" in name or weight.dim() < 2:
+    if any(part in name for part in _TOWERS) or weight.dim() < 2:
         if name.endswith("norm.weight") and name.count("norm") == 1 and weight.numel() == HIDDEN:
             weight.fill_(3.0)  # the last norm: logits far enough apart for sampling to matter
         if "q_norm" in name or "k_norm" in name:
@@ -273,6 +223,8 @@ def write(
         with torch.no_grad():
             change(model)
     model.to(dtype).save_pretrained(folder)
+    if tiny.relayout is not None:
+        tiny.relayout(folder)
     build_tokenizer(tiny).save_pretrained(folder)
     return folder
 

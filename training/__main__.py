@@ -1,4 +1,7 @@
-"""`python -m training`: corpus to tokenizer to weights to model card."""
+"""`python -m training`: corpus to tokenizer to weights to model card.
+
+With `--adapter`: the same corpus to a LoRA adapter for those weights.
+"""
 
 import argparse
 import json
@@ -8,6 +11,8 @@ from random import Random
 
 import torch
 
+from training.adapter import FOLDER as ADAPTER_FOLDER
+from training.adapter import VoicedConversations, evaluate, train_adapter, write_adapter_card
 from training.card import write_card
 from training.checkpoint import FOLDER, load, make_model, save
 from training.dialogues import Conversations
@@ -72,25 +77,46 @@ def _evaluate(folder: Path) -> tuple[Score, Score]:
     return scores
 
 
+def _adapt(folder: Path) -> Outcome:
+    torch.manual_seed(SEED)
+    rng = Random(SEED + 3)
+    conversations = VoicedConversations(load_corpus(), rng, held_out_wordings())
+    return train_adapter(conversations, rng, folder)
+
+
+def _main_adapter(folder: Path, only_evaluate: bool) -> None:
+    if only_evaluate:
+        evaluate(folder)
+        return
+    outcome = _adapt(folder)
+    print(outcome)
+    write_adapter_card(folder, outcome, evaluate(folder))
+
+
 def main() -> None:
-    """Train, evaluate and describe the checkpoint."""
+    """Train, evaluate and describe the checkpoint, or the adapter."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("--resume", type=Path, help="do only the last stage, from this folder")
-    parser.add_argument("--out", type=Path, default=FOLDER, help="checkpoint folder")
+    parser.add_argument("--adapter", action="store_true", help="the adapter, not the checkpoint")
+    parser.add_argument("--out", type=Path, help="folder to write; the one in assets by default")
     parser.add_argument("--evaluate", action="store_true", help="only score what is there")
     parser.add_argument("--threads", type=int, default=1, help="more only help on idle cores")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.adapter:
+        _main_adapter(options.out or ADAPTER_FOLDER, options.evaluate)
+        return
+    folder = options.out or FOLDER
     if options.evaluate:
-        _evaluate(options.out)
+        _evaluate(folder)
         return
     if options.resume:
-        outcome = _resume(options.resume, options.out)
+        outcome = _resume(options.resume, folder)
     else:
-        outcome = _train([(ANSWERS, FIRST), (QUESTIONS, SECOND), (TALKS, THIRD)], options.out)
+        outcome = _train([(ANSWERS, FIRST), (QUESTIONS, SECOND), (TALKS, THIRD)], folder)
     print(outcome)
-    model, _ = load(options.out)
-    write_card(options.out, model, outcome, *_evaluate(options.out))
+    model, _ = load(folder)
+    write_card(folder, model, outcome, *_evaluate(folder))
 
 
 if __name__ == "__main__":

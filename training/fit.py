@@ -53,6 +53,7 @@ def total(stages: list[Outcome]) -> Outcome:
 
 
 Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
+Optimizers = list[torch.optim.Optimizer]
 
 
 def weighted_loss(
@@ -70,7 +71,7 @@ def weighted_loss(
     return (losses * share).sum() / share.sum()
 
 
-def _optimizers(model: Gemma3ForCausalLM, plan: Plan) -> list[torch.optim.Optimizer]:
+def _optimizers(model: Gemma3ForCausalLM, plan: Plan) -> Optimizers:
     """Muon for the matrices inside the layers, AdamW for embeddings and norms."""
     inner = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.dim() != 2 or "embed" in n]
@@ -92,11 +93,12 @@ def fit(
     batches: Batches,
     plan: Plan,
     on_pause: Callable[[], None] = lambda: None,
+    make_optimizers: Callable[[Gemma3ForCausalLM, Plan], Optimizers] = _optimizers,
 ) -> Outcome:
     """Train until the plan's tokens are spent; `on_pause` is called now and then."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.nn.Module.to(model, device).train()
-    optimizers = _optimizers(model, plan)
+    optimizers = make_optimizers(model, plan)
     started, seen, mean, step = time.monotonic(), 0, 8.0, 0
     while seen < plan.tokens * plan.stop:
         ids, weights = (tensor.to(device) for tensor in next(batches))

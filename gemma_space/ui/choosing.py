@@ -198,7 +198,8 @@ class Choosing:
         listen([panel.model.input], self.on_model, context, self.choose_outputs(),
                on_error=self.failed, trigger_mode="always_last")  # fmt: skip
         listen([panel.precision.input, panel.attention.input], self.on_precision, context,
-               [*shown, *self.say("")], on_error=self.failed, trigger_mode="always_last")  # fmt: skip
+               [*shown, *self.say("")], on_error=self.failed,
+               trigger_mode="always_last")  # fmt: skip
         for card in self.cards:
             self.listen_for_picks(card.meter)
         listen([], self.on_open, context, [*shown, panel.attention], on_error=self.failed)

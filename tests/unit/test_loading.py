@@ -64,23 +64,6 @@ def test_weights_are_held_as_asked(
     assert found.nbytes == pytest.approx(weights_bytes(row, precision), rel=0.01)
 
 
-@pytest.mark.parametrize(
-    "checkpoint", [tiny.GEMMA_1, tiny.GEMMA_2, tiny.GEMMA_3, tiny.GEMMA_4], ids=lambda t: t.name
-)
-@pytest.mark.parametrize("precision", [Precision.INT8, Precision.INT4])
-def test_quantized_weights_load_and_generate(
-    checkpoints: Checkpoints, checkpoint: tiny.Tiny, precision: Precision
-) -> None:
-    found = loaded(checkpoints.folder(checkpoint), precision)
-    kinds = {type(m).__name__ for m in found.model.modules() if "Linear" in type(m).__name__}
-    assert ("Linear8bitLt" if precision is Precision.INT8 else "Linear4bit") in kinds
-    row = local_checkpoint(checkpoints.folder(checkpoint))
-    assert found.nbytes < weights_bytes(row, Precision.BF16)
-    engine = SerialEngine(found.model, found.stop_ids)
-    chunks = list(engine.stream((2, *range(370, 390)), greedy(max_new_tokens=4)))
-    assert chunks[-1].finish_reason
-
-
 def test_int4_is_nf4_computed_in_bf16_with_its_scales_quantized_too(
     checkpoints: Checkpoints,
 ) -> None:
