@@ -29,7 +29,7 @@ from gemma_space.local_checkpoint import local_checkpoint  # noqa: E402
 from gemma_space.settings import DEMO_MODEL  # noqa: E402
 from gemma_space.types import Precision  # noqa: E402
 
-ROUNDS = 5
+ROUNDS = 9
 BUFFER_BYTES = 8 * 2**20
 
 

@@ -56,9 +56,8 @@ def demo_adapter(base: Checkpoint) -> Checkpoint:
     row = adapter_checkpoint(DEMO_ADAPTER, base, repo_id=DEMO_ADAPTER_ID)
     return replace(
         row,
-        title="Gemma Space Demo, as a pirate",
-        note="A LoRA adapter: a small file of changes that is attached to the demo model while "
-        "you use it. Trained by this project; it changes nothing but the voice.",
+        title="Demo as a pirate",
+        note=f"{base.title} in another voice; trained by this project too.",
     )
 
 

@@ -259,6 +259,6 @@ def show_needs(needed: Needs) -> str:
 def show_bytes(count: float) -> str:
     """Bytes for people: `512 KiB`, `7.1 MiB`, `4.7 GiB`."""
     for size, unit in ((2**30, "GiB"), (2**20, "MiB")):
-        if count >= size:
+        if count >= 1000 * size / 1024:  # never four digits before the point
             return f"{count / size:.1f} {unit}"
     return f"{count / 2**10:.0f} KiB"

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from gemma_space.catalog import DEMO_REPO_ID, Checkpoint
+from gemma_space.catalog import DEMO_ADAPTER_ID, DEMO_REPO_ID, Checkpoint
 from gemma_space.memory import show_bytes
 from gemma_space.reports import LoadProgress, Status
 from gemma_space.types import FinishReason, Generation
@@ -24,7 +24,7 @@ STOPPED = REASONS["cancelled"]
 FAILED = "Broken off by an error"
 VARIANTS = {
     "base": "Base model: it continues text and was not trained to chat.",
-    "adapter": "Adapter: a small file of changes on top of another model.",
+    "adapter": "LoRA adapter: a small file of changes, attached to its base while you use it.",
 }
 GATED_NOTE = (
     "Gated: Google asks you to accept its terms on the model's Hugging Face page before "
@@ -35,7 +35,7 @@ GATED_NOTE = (
 def format_count(count: int) -> str:
     """A parameter or token count in three digits: 2.61 B, 270 M, 4.0 M, 512."""
     for size, unit in ((1_000_000_000, "B"), (1_000_000, "M")):
-        if count >= size:
+        if count >= 0.9995 * size:  # or it would round to 1000 of the smaller unit
             value = count / size
             return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
     return f"{count:,}"
@@ -52,7 +52,7 @@ def choice_label(row: Checkpoint) -> str:
         mark
         for mark, applies in (
             ("demo", row.repo_id == DEMO_REPO_ID),
-            ("local", row.is_local and row.repo_id != DEMO_REPO_ID),
+            ("local", row.is_local and row.repo_id not in (DEMO_REPO_ID, DEMO_ADAPTER_ID)),
             ("base", row.variant == "base" and "base" not in row.title.lower()),
             ("adapter", row.variant == "adapter"),
             ("gated", row.gated),

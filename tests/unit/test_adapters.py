@@ -129,6 +129,9 @@ def test_adapters_are_heard_in_every_precision(
 ) -> None:
     plain = say(playground, base, precision)
     assert say(playground, voices[0], precision) != plain
+    (_, row, _) = playground.library.choices()
+    sizes = {r.repo_id: r.nbytes for r in playground.library.status().loaded}
+    assert sizes[row.repo_id] == adapter_bytes(row, precision)
     assert say(playground, base, precision) == plain
 
 

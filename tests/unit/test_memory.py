@@ -134,8 +134,8 @@ def test_a_longer_conversation_needs_more_and_fp32_twice_as_much() -> None:
 
 @pytest.mark.parametrize(
     ("count", "shown"),
-    [(0, "0 KiB"), (999_499, "976 KiB"), (7_162_696, "6.8 MiB"), (2**30, "1.0 GiB"),
-     (5_012_344_832, "4.7 GiB")],
+    [(0, "0 KiB"), (999_499, "976 KiB"), (7_162_696, "6.8 MiB"), (1020 * 2**20, "1.0 GiB"),
+     (2**30, "1.0 GiB"), (5_012_344_832, "4.7 GiB")],
 )  # fmt: skip
 def test_bytes_for_people(count: int, shown: str) -> None:
     assert show_bytes(count) == shown
