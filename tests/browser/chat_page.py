@@ -5,6 +5,8 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
+SETTLE_MS = 300
+
 
 class ChatPage:
     """One browser tab on the app."""
@@ -103,6 +105,8 @@ class ChatPage:
 
     def open_settings(self) -> None:
         self.page.get_by_role("button", name="System prompt and generation settings").click()
+        # A field takes its first value a moment after it appears, over what a robot typed by then.
+        self.page.wait_for_timeout(SETTLE_MS)
 
     def choose_model(self, title: str) -> None:
         self.page.get_by_role("combobox", name="Checkpoint").click()
