@@ -2,8 +2,10 @@
 
 import sys
 
-from gemma_space.settings import Settings, set_library_defaults
+from gemma_space import redaction
+from gemma_space.settings import Settings, hide_own_token, set_library_defaults
 
+redaction.install()
 set_library_defaults()  # before anything imports gradio or transformers
 
 from gemma_space.app import build_app, serve  # noqa: E402
@@ -15,6 +17,7 @@ def main() -> None:
     """Serve what the environment asks for, or say in one sentence why not."""
     try:
         settings = Settings.from_env()
+        hide_own_token()
         playground = Playground.from_settings(settings)
     except GemmaSpaceError as error:
         sys.exit(str(error))

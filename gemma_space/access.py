@@ -1,8 +1,8 @@
 """Who may use what: asked of the Hub for each visitor, at each use, before any weights are touched.
 
 Knows the rule (a gated model needs the visitor's own verdict, or the deployer's explicit word)
-and the words for each verdict. Keeps positive verdicts for five minutes under a keyed hash; a
-token itself is never kept.
+and how long a verdict holds. What is kept is kept under a keyed hash; a token itself is never
+kept. Words are in `verdicts`.
 """
 
 import hashlib
@@ -11,61 +11,25 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from cachetools import TLRUCache
 
 from gemma_space import hub
 from gemma_space.catalog import Checkpoint
 from gemma_space.errors import AccessDeniedError
-from gemma_space.hub import Answer, Verdict
+from gemma_space.hub import Account, Answer
+from gemma_space.reports import AccessReport
+from gemma_space.verdicts import DEFAULT_WAIT_SECONDS, in_words
 
-READY_SECONDS = 300.0
+READY_SECONDS = 300.0  # also how long a licence that was withdrawn still works here
+REFUSED_SECONDS = 20.0
+ACCOUNT_SECONDS = 3600.0
 MAX_KEPT = 5000
+# Of an open model nobody need be asked: what is in memory or on disk may be enough.
+UNANSWERED = ("hub_unreachable", "rate_limited")
 
-WORDS: dict[Verdict, tuple[str, str]] = {
-    "no_token": (
-        "{title} is gated: the Hub gives it only to people who accepted its licence.",
-        "Accept the licence at {url}, then use a Hugging Face token with read access.",
-    ),
-    "token_malformed": (
-        "This is not a Hugging Face token.",
-        "Copy it again from huggingface.co/settings/tokens; it begins with hf_.",
-    ),
-    "token_invalid": (
-        "The Hub does not accept this token; it is wrong, revoked or expired.",
-        "Make a new one at huggingface.co/settings/tokens.",
-    ),
-    "license_not_accepted": (
-        "Your account has not accepted the licence of {title} yet.",
-        "Accept it at {url}, then try again.",
-    ),
-    "request_pending": (
-        "Your request for {title} is waiting for review.",
-        "Try again once the Hub has told you that it was granted.",
-    ),
-    "request_rejected": (
-        "Your request for {title} was rejected.",
-        "Choose another model; Gemma 4 and the demo model are open.",
-    ),
-    "token_lacks_gated_scope": (
-        "This fine-grained token may not read gated repositories.",
-        "Allow “read access to public gated repos” at huggingface.co/settings/tokens.",
-    ),
-    "repo_missing": (
-        "The Hub has no repository {repo_id} that this token can see.",
-        "Check the name, or sign in with an account that may see it.",
-    ),
-    "revision_missing": (
-        "The repository {repo_id} has no branch or commit “{revision}”.",
-        "Leave the revision out, or check it on the repository's page.",
-    ),
-    "rate_limited": (
-        "The Hub answers no more questions for the moment.",
-        "Wait a minute and try again.",
-    ),
-    "hub_unreachable": (
-        "The Hub cannot be reached, so access to {title} cannot be checked.",
-        "Check the network, or use the demo model, which needs none.",
-    ),
-}
+HOST = "The host of this page"
 
 
 class Access:
@@ -75,6 +39,7 @@ class Access:
         deployer_token: set only when the deployer chose to serve everyone with it; it is used
             for what `lend` names, never for a repository that a visitor typed.
         probe: asks the Hub; a seam for tests.
+        whose: asks the Hub whose token it is; likewise.
         clock: seconds, monotonic.
     """
 
@@ -83,24 +48,32 @@ class Access:
         deployer_token: str | None = None,
         probe: Callable[[str, str, str | None], Answer] = hub.probe,
         clock: Callable[[], float] = time.monotonic,
+        whose: Callable[[str], Account] = hub.account,
     ) -> None:
         self._deployer_token = deployer_token
         self._lent: frozenset[str] = frozenset()
-        self._probe = probe
-        self._clock = clock
+        self._probe, self._whose, self._clock = probe, whose, clock
         self._key = os.urandom(32)
         self._lock = threading.Lock()
-        self._ready: dict[bytes, tuple[Answer, float]] = {}
+        self._answers: TLRUCache[bytes, Answer] = TLRUCache(
+            MAX_KEPT, ttu=lambda _, answer, now: now + _holds_seconds(answer), timer=clock
+        )
+        self._accounts: TLRUCache[bytes, Account] = TLRUCache(
+            MAX_KEPT, ttu=lambda _, account, now: now + ACCOUNT_SECONDS, timer=clock
+        )
         self._commits: dict[tuple[str, str], str] = {}
 
     def lend(self, repo_ids: Iterable[str]) -> None:
         """Name the repositories that the deployer's token serves to everyone."""
         self._lent = frozenset(repo_ids)
 
+    def lends(self, repo_id: str) -> bool:
+        """Whether the deployer's token serves this repository to everyone."""
+        return self._deployer_token is not None and repo_id in self._lent
+
     def token_for(self, repo_id: str, visitor_token: str | None) -> str | None:
         """The token that acts for this visitor here: the deployer's where that is lent."""
-        lent = self._deployer_token if repo_id in self._lent else None
-        return lent or visitor_token
+        return self._deployer_token if self.lends(repo_id) else visitor_token
 
     def require(self, checkpoint: Checkpoint, visitor_token: str | None) -> str:
         """Return the commit to use, or refuse. A local folder needs nothing and asks nobody.
@@ -135,36 +108,109 @@ class Access:
             commit = answer.commit or revision
             self._commits[(repo_id, revision)] = commit
             return commit
-        if answer.verdict == "hub_unreachable" and not gated:
-            # What is in memory or on disk may be enough, and nobody need be asked.
+        if answer.verdict in UNANSWERED and not gated:
             return self._commits.get((repo_id, revision), revision)
-        message, hint = WORDS[answer.verdict]
-        facts = {
-            "title": title or repo_id,
-            "repo_id": repo_id,
-            "revision": revision,
-            "url": hub.repo_url(repo_id),
-        }
-        raise AccessDeniedError(message.format(**facts), hint.format(**facts), answer.verdict)
+        told = in_words(answer, repo_id, title or repo_id, revision)
+        raise AccessDeniedError(told.message, told.hint, told.verdict, told.url)
 
-    def check(self, repo_id: str, revision: str, visitor_token: str | None) -> Answer:
-        """The verdict for this visitor, from memory for up to five minutes once it was ready."""
+    def check(
+        self, repo_id: str, revision: str, visitor_token: str | None, fresh: bool = False
+    ) -> Answer:
+        """The verdict for this visitor, for as long as the last one holds.
+
+        A yes holds for five minutes and a no for twenty seconds; where nobody answered, the next
+        caller asks anew.
+
+        Args:
+            fresh: ask anew in any case, unless the Hub said how long it will not answer.
+        """
         try:
             token = hub.clean_token(self.token_for(repo_id, visitor_token))
         except ValueError:
             return Answer("token_malformed")
-        # The key joins token and repository under a secret of this process: nothing to steal.
-        text = f"{token}\0{repo_id}\0{revision}".encode()
-        key = hmac.new(self._key, text, hashlib.sha256).digest()
+        key = self._hashed(token, repo_id, revision)
         with self._lock:
-            kept = self._ready.get(key)
-        if kept and kept[1] > self._clock():
-            return kept[0]
+            kept = self._answers.get(key)
+        if kept is not None and (kept.verdict == "rate_limited" or not fresh):
+            return kept
         answer = self._probe(repo_id, revision, token)
         with self._lock:
-            self._ready.pop(key, None)
-            if answer.verdict == "ready":
-                if len(self._ready) >= MAX_KEPT:
-                    self._ready.clear()
-                self._ready[key] = (answer, self._clock() + READY_SECONDS)
+            self._answers.pop(key, None)
+            self._answers[key] = answer
         return answer
+
+    def is_granted(self, checkpoint: Checkpoint, visitor_token: str | None) -> bool:
+        """Whether a yes for this visitor holds at this moment; nobody is asked."""
+        try:
+            token = hub.clean_token(self.token_for(checkpoint.repo_id, visitor_token))
+        except ValueError:
+            return False
+        with self._lock:
+            kept = self._answers.get(self._hashed(token, checkpoint.repo_id, checkpoint.revision))
+        return kept is not None and kept.verdict == "ready"
+
+    def report(
+        self, checkpoint: Checkpoint, visitor_token: str | None, fresh: bool = False
+    ) -> AccessReport:
+        """The verdict for this visitor in words, with whose token it is."""
+        row = checkpoint
+        if row.is_local:
+            return AccessReport(verdict="open", message=f"{row.title} is on this machine.")
+        return self.report_repository(
+            row.repo_id, visitor_token, revision=row.revision, title=row.title, gated=row.gated,
+            fresh=fresh,
+        )  # fmt: skip
+
+    def report_repository(
+        self,
+        repo_id: str,
+        visitor_token: str | None,
+        *,
+        revision: str = "main",
+        title: str = "",
+        gated: bool = True,
+        fresh: bool = False,
+    ) -> AccessReport:
+        """As `report`, for a repository of which no row exists yet."""
+        answer = self.check(repo_id, revision, visitor_token, fresh)
+        if answer.verdict == "ready" and not gated:
+            answer = replace(answer, verdict="open")
+        if self.lends(repo_id):
+            return in_words(answer, repo_id, title or repo_id, revision, HOST)
+        owner = self.account(visitor_token)
+        told = in_words(answer, repo_id, title or repo_id, revision, owner.name)
+        return replace(told, account=owner.name)
+
+    def account(self, visitor_token: str | None) -> Account:
+        """Whose token it is; a name is kept for an hour.
+
+        `token_malformed` and `no_token` without asking.
+        """
+        try:
+            token = hub.clean_token(visitor_token)
+        except ValueError:
+            return Account("token_malformed")
+        if token is None:
+            return Account("no_token")
+        key = self._hashed(token)
+        with self._lock:
+            kept = self._accounts.get(key)
+        if kept is None:
+            kept = self._whose(token)
+            if kept.verdict == "ready":
+                with self._lock:
+                    self._accounts[key] = kept
+        return kept
+
+    def _hashed(self, *parts: str | None) -> bytes:
+        """Token and repository under a secret of this process: nothing to steal."""
+        text = "\0".join(str(part) for part in parts)
+        return hmac.new(self._key, text.encode(), hashlib.sha256).digest()
+
+
+def _holds_seconds(answer: Answer) -> float:
+    if answer.verdict == "ready":
+        return READY_SECONDS
+    if answer.verdict == "rate_limited":
+        return min(answer.wait_seconds or DEFAULT_WAIT_SECONDS, READY_SECONDS)
+    return 0.0 if answer.verdict == "hub_unreachable" else REFUSED_SECONDS

@@ -16,6 +16,8 @@ from gemma_space import api
 from gemma_space.playground import Playground
 from gemma_space.settings import Settings
 from gemma_space.ui import page
+from gemma_space.ui.events import asked_by
+from gemma_space.visits import VisitorCookie
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SECONDS_PER_DAY = 86_400
@@ -31,7 +33,8 @@ def build_app(playground: Playground, settings: Settings) -> gr.Blocks:
         analytics_enabled=False,
         delete_cache=(SECONDS_PER_DAY, SECONDS_PER_DAY),
     ) as demo:
-        page.build(playground, settings)
+        with asked_by(playground.visitors):
+            page.build(playground, settings)
         api.register(playground)
     demo.queue(max_size=settings.queue_size, default_concurrency_limit=16)
     return demo
@@ -41,7 +44,10 @@ def launch_options() -> dict[str, Any]:
     """Keyword arguments for `demo.launch()` that every way of serving the app shares."""
     return {
         **page.launch_options(ASSETS),
-        "app_kwargs": {"routes": _routes(), "middleware": [Middleware(PictureGuard)]},
+        "app_kwargs": {
+            "routes": _routes(),
+            "middleware": [Middleware(PictureGuard), Middleware(VisitorCookie)],
+        },
         "run_history": False,  # it would keep every input, tokens too, in the visitor's browser
         "enable_monitoring": False,
         "show_error": False,

@@ -54,12 +54,13 @@ class ModelNotFoundError(GemmaSpaceError):
 class AccessDeniedError(GemmaSpaceError):
     """The Hub does not let this visitor use this checkpoint, or could not be asked.
 
-    `verdict` is the machine's word for it, see `hub.Verdict`.
+    `verdict` is the machine's word for it, see `reports.Verdict`; `url` the page that helps.
     """
 
-    def __init__(self, message: str, hint: str = "", verdict: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", verdict: str = "", url: str = "") -> None:
         super().__init__(message, hint)
         self.verdict = verdict
+        self.url = url
 
 
 class PrecisionUnsupportedError(GemmaSpaceError):

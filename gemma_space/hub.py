@@ -1,51 +1,67 @@
-"""The Hugging Face Hub: may this token read this repository, and bring its files here.
+"""The Hugging Face Hub's protocol: may this token read this repository, whose is it, what is there.
 
-The only importer of `huggingface_hub`. Every call names its token: `False` for none, never
-`None`, which would mean the deployer's. No library text is passed on, since it can hold a token
-or a signed address.
+Every call names its token: `False` for none, never `None`, which would mean the deployer's. No
+library text is passed on, since it can hold a token or a signed address. Fetches nothing large;
+`fetching` does, in a process of its own.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import httpx2
-from huggingface_hub import HfApi, constants, get_session, hf_hub_url, snapshot_download
+from huggingface_hub import HfApi, constants, get_session, get_token, hf_hub_url, snapshot_download
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
     OfflineModeIsEnabled,
     SafetensorsParsingError,
 )
-from huggingface_hub.utils import build_hf_headers, validate_repo_id
+from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.utils import build_hf_headers, parse_ratelimit_headers, validate_repo_id
 from huggingface_hub.utils import tqdm as hub_tqdm
 
 from gemma_space.errors import DownloadError
+from gemma_space.reports import Verdict
 
-Verdict = Literal[
-    "ready", "no_token", "token_malformed", "token_invalid", "license_not_accepted",
-    "request_pending", "request_rejected", "token_lacks_gated_scope", "repo_missing",
-    "revision_missing", "rate_limited", "hub_unreachable",
-]  # fmt: skip
-# What a checkpoint needs; other formats and duplicates of the weights stay on the Hub.
-FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
 # What tells which model a repository holds, without its weights or vocabulary.
 DESCRIPTION = ["config.json", "generation_config.json", "tokenizer_config.json",
                "chat_template.jinja", "adapter_config.json"]  # fmt: skip
 PROBE_FILE = "tokenizer_config.json"  # gated, unlike README.md; not counted as a download
-PROBE_TIMEOUT_SECONDS = 10
+TIMEOUT_SECONDS = 10
+MAX_REDIRECTS = 3
 _TOKEN = re.compile(r"[A-Za-z0-9_\-.]{8,4096}")
+
+# Its caches keep tokens as long as the process lives; a child of its own may use it.
+constants.HF_HUB_DISABLE_XET = True
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The Hub's answer about one token and one repository; `commit` where it said one."""
+    """The Hub's answer about one token and one repository.
+
+    `commit` where it said one; `wait_seconds` where it said how long it will not answer.
+    """
 
     verdict: Verdict
     commit: str | None = None
+    wait_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose token it is, as far as the Hub says: `ready` with a name, or why there is none.
+
+    `reads_gated` is false only where the token says that it may not; None where it does not say.
+    """
+
+    verdict: Verdict
+    name: str = ""
+    reads_gated: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +78,6 @@ class Description:
     license: str
 
 
-class DownloadCancelled(BaseException):
-    """Raised inside the progress bar to end a download; no `except Exception` may swallow it."""
-
-
 def clean_token(raw: str | None) -> str | None:
     """A token without surrounding space; None when there is none.
 
@@ -78,24 +90,63 @@ def clean_token(raw: str | None) -> str | None:
     return token or None
 
 
+def own_token() -> str | None:
+    """The token of whoever runs this server: `HF_TOKEN`, or the login saved on this machine."""
+    try:
+        return clean_token(get_token())
+    except ValueError:
+        return None
+
+
 def probe(repo_id: str, revision: str, token: str | None) -> Answer:
     """Ask whether `token` may read the files of `repo_id`, with one request and no cache.
 
     Classified by status and headers, because the client's exception classes differ between
-    http and https for the same answer.
+    http and https for the same answer. A renamed repository is asked for under its new name.
     """
     url = hf_hub_url(repo_id, PROBE_FILE, revision=revision)
+    for _ in range(MAX_REDIRECTS):
+        response = _request("HEAD", url, token)
+        if response is None:
+            break
+        where = response.headers.get("Location", "")
+        if not 300 <= response.status_code < 400 or "X-Repo-Commit" in response.headers:
+            return _classify(response.status_code, response.headers, bool(token))
+        if urlsplit(urljoin(url, where)).netloc != urlsplit(url).netloc:
+            break  # the token is for the Hub alone
+        url = urljoin(url, where)
+    return Answer("hub_unreachable")
+
+
+def account(token: str) -> Account:
+    """Ask whose token it is; the Hub answers this question seldom, so keep what it says."""
+    response = _request("GET", f"{constants.ENDPOINT}/api/whoami-v2", token)
+    if response is None or response.status_code >= 500:
+        return Account("hub_unreachable")
+    if response.status_code == 429:
+        return Account("rate_limited")
+    if response.status_code in (401, 403):
+        return Account("token_invalid")
     try:
-        response = get_session().request(
-            "HEAD",
+        told = response.json()
+        granted = told.get("auth", {}).get("accessToken", {}).get("fineGrained", {})
+        return Account("ready", str(told["name"])[:100], granted.get("canReadGatedRepos"))
+    except (ValueError, KeyError, AttributeError, TypeError):  # some proxy's page
+        return Account("hub_unreachable")
+
+
+def _request(method: str, url: str, token: str | None) -> httpx2.Response | None:
+    """One request; None where nobody answered."""
+    try:
+        return get_session().request(
+            method,
             url,
             headers=build_hf_headers(token=token or False),
-            timeout=PROBE_TIMEOUT_SECONDS,
+            timeout=TIMEOUT_SECONDS,
             follow_redirects=False,
         )
     except (httpx2.TransportError, OfflineModeIsEnabled):
-        return Answer("hub_unreachable")
-    return _classify(response.status_code, response.headers, bool(token))
+        return None
 
 
 def _classify(status: int, headers: Any, has_token: bool) -> Answer:
@@ -107,7 +158,7 @@ def _classify(status: int, headers: Any, has_token: bool) -> Answer:
     if code == "EntryNotFound":  # the gate answers before the file's existence
         return Answer("ready", commit)
     if status == 429:
-        return Answer("rate_limited")
+        return Answer("rate_limited", wait_seconds=_wait_seconds(headers))
     if status >= 500 or status == 408:
         return Answer("hub_unreachable")
     if code == "GatedRepo":
@@ -125,6 +176,12 @@ def _classify(status: int, headers: Any, has_token: bool) -> Answer:
     return Answer("repo_missing")
 
 
+def _wait_seconds(headers: Any) -> float | None:
+    info = parse_ratelimit_headers(headers)
+    after = headers.get("Retry-After", "")
+    return float(info.reset_in_seconds) if info else float(after) if after.isdigit() else None
+
+
 def is_repo_id(text: str) -> bool:
     """Whether a text has the form of a repository id with its owner."""
     try:
@@ -134,9 +191,34 @@ def is_repo_id(text: str) -> bool:
     return text.count("/") == 1
 
 
+def endpoint() -> str:
+    """The Hub's address."""
+    return constants.ENDPOINT
+
+
 def repo_url(repo_id: str) -> str:
     """The page where a person reads about the model and accepts its licence."""
     return f"{constants.ENDPOINT}/{repo_id}"
+
+
+def tokens_url() -> str:
+    """The page where a person changes their tokens."""
+    return f"{constants.ENDPOINT}/settings/tokens"
+
+
+def new_token_url() -> str:
+    """The page where a person makes a token that reads gated repositories and nothing else."""
+    return f"{tokens_url()}/new?canReadGatedRepos=true&tokenType=fineGrained"
+
+
+def cache() -> str:
+    """The folder that the Hub's libraries keep files in."""
+    return constants.HF_HUB_CACHE
+
+
+def cache_folder(repo_id: str) -> Path:
+    """Where a repository's files are kept."""
+    return Path(cache()) / repo_folder_name(repo_id=repo_id, repo_type="model")
 
 
 def describe(repo_id: str, commit: str, token: str | None) -> Description:
@@ -145,14 +227,15 @@ def describe(repo_id: str, commit: str, token: str | None) -> Description:
     Raises:
         DownloadError: worded for people.
     """
-    folder = _snapshot(repo_id, commit, token, DESCRIPTION)
     api, sent = HfApi(endpoint=constants.ENDPOINT), token or False
     with _failures_in_words(f"The files of {repo_id} could not be looked at"):
-        info = api.model_info(repo_id, revision=commit, token=sent, timeout=PROBE_TIMEOUT_SECONDS)
+        folder = Path(snapshot_download(repo_id, revision=commit, token=sent,
+                                        allow_patterns=DESCRIPTION, tqdm_class=_NoBar))  # fmt: skip
+        info = api.model_info(repo_id, revision=commit, token=sent, timeout=TIMEOUT_SECONDS)
         names = [file.rfilename for file in info.siblings or ()]
         headers = [
             api.parse_safetensors_file_metadata(
-                repo_id, name, revision=commit, token=sent, timeout=PROBE_TIMEOUT_SECONDS
+                repo_id, name, revision=commit, token=sent, timeout=TIMEOUT_SECONDS
             )
             for name in names
             if name.endswith(".safetensors") and "/" not in name
@@ -167,53 +250,6 @@ def describe(repo_id: str, commit: str, token: str | None) -> Description:
     return Description(folder, tensors, guarded, str(card.license or "") if card else "")
 
 
-def download(
-    repo_id: str,
-    revision: str,
-    token: str | None,
-    report: Callable[[int, int], None],
-    cancelled: Callable[[], bool],
-) -> Path:
-    """Bring a checkpoint's files into the Hub's cache and return their folder.
-
-    Args:
-        report: called with bytes done and bytes in all, from worker threads.
-        cancelled: asked at every step; true ends the download.
-
-    Raises:
-        DownloadError: worded for people, whatever went wrong.
-        DownloadCancelled: `cancelled` said so.
-    """
-    return _snapshot(repo_id, revision, token, FILES, _reporting_bar(report, cancelled))
-
-
-def download_tokenizer(repo_id: str, revision: str, token: str | None) -> Path:
-    """Bring everything but the weights here; a few MB.
-
-    Raises:
-        DownloadError: worded for people.
-    """
-    return _snapshot(repo_id, revision, token, [p for p in FILES if p != "*.safetensors"])
-
-
-def _snapshot(
-    repo_id: str,
-    revision: str,
-    token: str | None,
-    patterns: list[str],
-    bar: type[hub_tqdm] | None = None,
-) -> Path:
-    with _failures_in_words(f"The files of {repo_id} could not be downloaded"):
-        folder = snapshot_download(
-            repo_id,
-            revision=revision,
-            token=token or False,
-            allow_patterns=patterns,
-            tqdm_class=bar or _reporting_bar(lambda done, total: None, lambda: False),
-        )
-    return Path(folder)
-
-
 @contextmanager
 def _failures_in_words(subject: str) -> Iterator[None]:
     try:
@@ -224,42 +260,12 @@ def _failures_in_words(subject: str) -> Iterator[None]:
     ) as error:  # fmt: skip
         raise DownloadError(
             f"{subject} ({type(error).__name__}).",
-            "Check the connection and the free disk space, then load it again.",
+            "Check the connection and the free disk space, then try again.",
         ) from None
 
 
-def _reporting_bar(
-    report: Callable[[int, int], None], cancelled: Callable[[], bool]
-) -> type[hub_tqdm]:
-    """A progress bar that draws nothing, sums bytes and may raise."""
+class _NoBar(hub_tqdm):
+    """A progress bar that draws nothing."""
 
-    class Bar(hub_tqdm):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            # Of the two bars in bytes, the one of finished bytes; the other counts the wire.
-            wire = str(kwargs.get("desc")).startswith("Downloading")
-            self._counts = kwargs.get("unit") == "B" and not wire
-            self._done = 0  # not `n`, which stays 0 once any library has switched bars off
-            kwargs["disable"] = False
-            kwargs["file"] = _Nowhere()
-            super().__init__(*args, **kwargs)
-
-        def update(self, n: float | None = 1) -> bool | None:
-            if cancelled():
-                raise DownloadCancelled
-            shown = super().update(n)
-            if self._counts:
-                self._done += int(n or 0)
-                report(self._done, int(self.total or 0))
-            return shown
-
-    return Bar
-
-
-class _Nowhere:
-    """A file for tqdm to draw on that keeps nothing."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        return None
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "disable": True})

@@ -6,6 +6,7 @@ held while a model is used. Does not know when models come and go; the registry 
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,12 +14,13 @@ from typing import Any, Protocol
 from gemma_space import memory
 from gemma_space.catalog import Checkpoint
 from gemma_space.errors import GemmaSpaceError, LoadError
-from gemma_space.reports import LoadPhase, LoadProgress
+from gemma_space.reports import LoadedRow, LoadPhase, LoadProgress
 from gemma_space.types import Attention, GenerationChunk, Precision, SamplingParams
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 0.1
-MIN_SHARE = 0.02  # of a phase, before its speed says anything
+SPEED_SECONDS = 8.0
+MIN_SPEED_SECONDS = 0.8
 
 
 class Engine(Protocol):
@@ -94,7 +96,40 @@ class ServedModel:
     close: Callable[[], None] = _nothing
 
 
-Report = Callable[[LoadPhase, int, int], None]
+class Report(Protocol):
+    """Told where a load stands: the phase, its bytes, and what is going on beside."""
+
+    def __call__(
+        self, phase: LoadPhase, done_bytes: int, total_bytes: int, note: str = ""
+    ) -> None: ...
+
+
+class Speed:
+    """How fast bytes come, judged by the last few seconds alone.
+
+    What was there before counts as nothing, and a pace of long ago says little about the rest.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def look(self, done_bytes: int) -> None:
+        """Take a count; one that is lower than before begins anew."""
+        now = self._clock()
+        if self._seen and done_bytes < self._seen[-1][1]:
+            self._seen.clear()
+        while len(self._seen) > 1 and now - self._seen[1][0] > SPEED_SECONDS:
+            self._seen.popleft()
+        self._seen.append((now, done_bytes))
+
+    def bytes_per_second(self) -> float | None:
+        """The pace; None while it says nothing."""
+        if not self._seen:
+            return None
+        began, first = self._seen[0]
+        seconds, count = self._clock() - began, self._seen[-1][1] - first
+        return count / seconds if seconds > MIN_SPEED_SECONDS and count > 0 else None
 
 
 class Entry:
@@ -125,7 +160,11 @@ class Entry:
         self.served: ServedModel | None = None
         self.error: Exception | None = None
         self._clock = clock
-        self._started = self._phase_started = self.last_used = clock()
+        self._started = self.last_used = clock()
+        self._speed = Speed(clock)
+        if key.checkpoint.is_local:
+            self._speed.look(0)
+        self._note = ""
         self._phase: LoadPhase = "load" if key.checkpoint.is_local else "download"
         self._done_bytes = self._total_bytes = 0
 
@@ -141,17 +180,33 @@ class Entry:
         """What it takes of the budget."""
         return self.weights_bytes + self.kv_bytes
 
+    def row(self, now: float) -> LoadedRow:
+        """How it is reported; `now` in seconds of the clock."""
+        return LoadedRow(
+            repo_id=self.key.checkpoint.repo_id,
+            precision=str(self.key.precision),
+            revision=self.key.revision,
+            nbytes=self.weights_bytes,
+            leases=self.leases,
+            idle_seconds=0.0 if self.in_use else now - self.last_used,
+        )
+
     def touch(self) -> None:
         """Note that it was used just now, and so was what it stands on."""
         self.last_used = self._clock()
         if self.base is not None:
             self.base.touch()
 
-    def report(self, phase: LoadPhase, done_bytes: int, total_bytes: int) -> None:
+    def report(self, phase: LoadPhase, done_bytes: int, total_bytes: int, note: str = "") -> None:
         """Take a step of the load, from whichever thread does it."""
-        if phase != self._phase or done_bytes < self._done_bytes:
-            self._phase_started = self._clock()
+        if phase != self._phase:
+            self._speed = Speed(self._clock)
+            if phase == "load":  # of a download some may be here already
+                self._speed.look(0)
+        if total_bytes:  # before it is known, nothing has been counted
+            self._speed.look(done_bytes)
         self._phase, self._done_bytes, self._total_bytes = phase, done_bytes, total_bytes
+        self._note = note
 
     def fail(self, error: BaseException) -> None:
         """Take what the load ended with, without the frames that would keep half a model alive."""
@@ -169,15 +224,16 @@ class Entry:
         """Where the load stands; while the base is on its way, where that stands."""
         if self.base is not None and not self.base.settled.is_set():
             return self.base.progress()
-        now = self._clock()
-        share = self._done_bytes / self._total_bytes if self._total_bytes else 0.0
-        left = (now - self._phase_started) * (1 - share) / share if share > MIN_SHARE else None
+        pace = None if self._note else self._speed.bytes_per_second()
+        left = (self._total_bytes - self._done_bytes) / pace if pace else None
         return LoadProgress(
             phase=self._phase,
             done_bytes=self._done_bytes,
             total_bytes=self._total_bytes,
-            seconds=now - self._started,
+            seconds=self._clock() - self._started,
             seconds_left=left,
+            bytes_per_second=pace,
+            note=self._note,
         )
 
 

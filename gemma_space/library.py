@@ -14,6 +14,7 @@ from typing import Any
 from gemma_space import attention, memory, precision
 from gemma_space.access import Access
 from gemma_space.catalog import Checkpoint
+from gemma_space.doctor import Doctor
 from gemma_space.errors import AccessDeniedError
 from gemma_space.lease import Lease, ModelKey
 from gemma_space.model_source import ModelSource
@@ -23,6 +24,7 @@ from gemma_space.settings import Settings
 from gemma_space.shelf import Shelf
 from gemma_space.types import Attention, Precision
 
+SOMEBODYS = "another visitor's model"
 log = logging.getLogger(__name__)
 BRANCH_MISSING = "revision_missing"
 
@@ -39,6 +41,7 @@ class Library:
     def __init__(self, shelf: Shelf, access: Access, settings: Settings) -> None:
         self._shelf = shelf
         self._access = access
+        self.doctor = Doctor(shelf, access)
         self._branchless: set[str] = set()  # repositories found to have no fp16 branch
         self._source = ModelSource(access, settings)
         self._registry = ModelRegistry(
@@ -82,15 +85,23 @@ class Library:
             for row in self._shelf.rows()
         )
 
-    def status(self) -> Status:
-        """The machine and what is in its memory."""
+    def _title(self, key: ModelKey, token: str | None) -> str:
+        return SOMEBODYS if self.doctor.hides(key.checkpoint, token) else key.title
+
+    def status(self, token: str | None = None) -> Status:
+        """The machine and what is in its memory; what a visitor may not know of has no name."""
         device = memory.probe_device()
         return Status(
             device=device.name,
             memory_total_bytes=device.total_bytes,
             memory_free_bytes=device.free_bytes(),
             budget_bytes=self._source.budget(),
-            loaded=self._registry.rows(),
+            loaded=tuple(
+                replace(row, repo_id=SOMEBODYS, revision="")
+                if self.doctor.hides(part, token)
+                else row
+                for part, row in self._registry.rows_by_checkpoint()
+            ),
             queue=self._registry.requests(),
         )
 
@@ -105,7 +116,13 @@ class Library:
         """What attention may be chosen for this checkpoint here, `auto` first."""
         return attention.offered(row, memory.probe_device().kind)
 
-    def fit(self, row: Checkpoint, wanted: Precision, how: Attention = Attention.AUTO) -> Fit:
+    def fit(
+        self,
+        row: Checkpoint,
+        wanted: Precision,
+        how: Attention = Attention.AUTO,
+        token: str | None = None,
+    ) -> Fit:
         """What loading a checkpoint would mean right now; nothing is loaded or evicted."""
         refused = "" if wanted is Precision.AUTO else precision.refusal(row, wanted)
         chosen, note = wanted, ""
@@ -129,7 +146,7 @@ class Library:
             taken_bytes=room.kept_bytes,
             loaded=loaded,
             fits=fits,
-            evicts=tuple(k.title for k in room.evict) if fits and not loaded else (),
+            evicts=tuple(self._title(k, token) for k in room.evict) if fits and not loaded else (),
             instead=() if fits else self._instead(row, chosen),
             reason=refused or ("" if fits else self._obstacle(row, chosen)),
         )
@@ -165,7 +182,7 @@ class Library:
         wanted = precision.parse(precision_name)
         repo_id = self.find(model, token).repo_id
         self._registry.unload(repo_id, None if wanted is Precision.AUTO else wanted)
-        return self.status()
+        return self.status(token)
 
     @contextmanager
     def lease(

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gemma_space import hub, memory, placement
+from gemma_space import memory, placement
 from gemma_space.access import Access
 from gemma_space.catalog import Checkpoint
+from gemma_space.downloads import Downloads
 from gemma_space.lease import ModelKey, Report, ServedModel
 from gemma_space.settings import Settings
 
@@ -27,6 +28,7 @@ class ModelSource:
     def __init__(self, access: Access, settings: Settings) -> None:
         self._access = access
         self._settings = settings
+        self._downloads = Downloads()
         self._tokenizers: dict[tuple[str, str], Any] = {}
 
     def budget(self) -> int:
@@ -62,11 +64,13 @@ class ModelSource:
     ) -> ServedModel:
         """Download what is missing and load it; the registry's `Loader`."""
         repo_id = key.checkpoint.repo_id
-        folder = key.checkpoint.path or hub.download(
+        folder = key.checkpoint.path or self._downloads.bring(
             repo_id,
             key.revision,
             self._access.token_for(repo_id, token),
-            lambda done, total: report("download", done, total),
+            lambda done_bytes, total_bytes, note="": report(
+                "download", done_bytes, total_bytes, note
+            ),
             cancelled,
         )
         if base is not None:
@@ -108,8 +112,11 @@ class ModelSource:
         if kept is None:
             from gemma_space import loading  # imports transformers
 
-            folder = row.path or hub.download_tokenizer(
-                row.repo_id, revision, self._access.token_for(row.repo_id, token)
+            folder = row.path or self._downloads.bring(
+                row.repo_id,
+                revision,
+                self._access.token_for(row.repo_id, token),
+                weights=False,
             )
             kept = self._tokenizers[(row.repo_id, revision)] = loading.load_tokenizer(folder)
         return kept

@@ -6,9 +6,9 @@ stops the work behind it within one step.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from gemma_space import chat, controls, limits, memory, tokens
+from gemma_space import chat, controls, downloads, hub, limits, memory, tokens
 from gemma_space.access import Access
 from gemma_space.catalog import Checkpoint
 from gemma_space.errors import (
@@ -32,6 +32,7 @@ from gemma_space.types import (
     SamplingParams,
     Tokenization,
 )
+from gemma_space.visitors import Visitors
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Playground:
     ) -> None:
         self._settings = settings
         access.lend(r.repo_id for row in checkpoints for r in (row, row.base) if r is not None)
+        self.visitors = Visitors(access, _own_token(settings) if settings.own_machine else None)
         shelf = Shelf(checkpoints, access, settings.takes_any_gemma)
         self.library = Library(shelf, access, settings)
         self.default_model = settings.default_model or checkpoints[0].repo_id
@@ -74,20 +76,21 @@ class Playground:
             )
         token = settings.hf_token if settings.access == "deployer" else None
         access = Access(deployer_token=token.get_secret_value() if token else None)
-        own = settings.hf_token.get_secret_value() if settings.hf_token else None
+        own = _own_token(settings)()
         return cls(served_checkpoints(settings.models, access, own), access, settings)
 
-    def default_params(self, model: str) -> SamplingParams:
+    def default_params(self, model: str, token: str | None = None) -> SamplingParams:
         """The checkpoint's own sampling defaults; the seed is a placeholder."""
-        return self._defaults(self.library.find(model))
+        return self._defaults(self.library.find(model, token))
 
-    def max_new_tokens(self, model: str) -> int:
+    def max_new_tokens(self, model: str, token: str | None = None) -> int:
         """The most tokens one reply of this model may have here."""
-        return self._limit(self.library.find(model))
+        return self._limit(self.library.find(model, token))
 
     def warm_up(self) -> None:
-        """Import the heavy libraries and load the default model, if its files are here."""
+        """Sweep the disk, import the heavy libraries and load the default model, if it is here."""
         try:
+            downloads.sweep()
             if self.library.find(self.default_model).is_local:
                 for _ in self.library.load(self.default_model):
                     pass
@@ -213,3 +216,9 @@ class Playground:
 
     def _params(self, row: Checkpoint, wanted: Controls) -> SamplingParams:
         return controls.resolve(wanted, self._defaults(row), self._limit(row))
+
+
+def _own_token(settings: Settings) -> Callable[[], str | None]:
+    """The token of whoever runs the server; a login saved meanwhile counts too."""
+    given = settings.hf_token.get_secret_value() if settings.hf_token else None
+    return lambda: given or hub.own_token()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from gemma_space import memory
+from gemma_space.catalog import Checkpoint
 from gemma_space.errors import InvalidRequestError, ModelTooLargeError
 from gemma_space.lease import (
     TICK_SECONDS,
@@ -124,17 +125,14 @@ class ModelRegistry:
 
     def rows(self) -> tuple[LoadedRow, ...]:
         """What is loaded, in the order it was loaded."""
+        return tuple(row for _, row in self.rows_by_checkpoint())
+
+    def rows_by_checkpoint(self) -> tuple[tuple[Checkpoint, LoadedRow], ...]:
+        """What is loaded, each with its checkpoint."""
         now = self._clock()
         with self._lock:
             return tuple(
-                LoadedRow(
-                    repo_id=entry.key.checkpoint.repo_id,
-                    precision=str(entry.key.precision),
-                    revision=entry.key.revision,
-                    nbytes=entry.weights_bytes,
-                    leases=entry.leases,
-                    idle_seconds=0.0 if entry.in_use else now - entry.last_used,
-                )
+                (entry.key.checkpoint, entry.row(now))
                 for entry in self._entries.values()
                 if entry.served is not None
             )

@@ -8,7 +8,36 @@ from typing import Literal
 
 from gemma_space.types import Precision, Variant
 
+# What the Hub says about a visitor and a checkpoint. `open` needs nobody's word; `ready` is a yes.
+Verdict = Literal[
+    "open", "ready", "no_token", "token_malformed", "token_invalid", "license_not_accepted",
+    "request_pending", "request_rejected", "token_lacks_gated_scope", "repo_missing",
+    "revision_missing", "rate_limited", "hub_unreachable",
+]  # fmt: skip
 LoadPhase = Literal["access", "download", "load", "ready"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessReport:
+    """May this visitor use this checkpoint, and if not, what would help.
+
+    Attributes:
+        message: one sentence.
+        hint: the next step, one sentence; empty where there is nothing to do.
+        url: the one page that helps; empty where none does.
+        account: whose token it is, as the Hub says; empty without one.
+    """
+
+    verdict: Verdict
+    message: str
+    hint: str = ""
+    url: str = ""
+    account: str = ""
+
+    @property
+    def granted(self) -> bool:
+        """Whether the checkpoint may be used."""
+        return self.verdict in ("open", "ready")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +45,8 @@ class LoadProgress:
     """Where a load stands.
 
     Bytes are of the phase at hand; `total_bytes` 0 means unknown. `seconds` is since the start,
-    `seconds_left` of the phase at hand at its speed so far; None while that says nothing.
+    `seconds_left` of the phase at hand at its speed of late; None while that says nothing, as is
+    `bytes_per_second`. `note` says what else is going on, such as a wait.
     """
 
     phase: LoadPhase
@@ -24,6 +54,8 @@ class LoadProgress:
     total_bytes: int = 0
     seconds: float = 0.0
     seconds_left: float | None = None
+    bytes_per_second: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

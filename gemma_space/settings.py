@@ -20,6 +20,7 @@ DEMO_MODEL = ASSETS / "demo-model"
 DEMO_ADAPTER = ASSETS / "demo-adapter"
 
 # Read by libraries at their import, so they must stand before any of them is imported.
+TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 LIBRARY_DEFAULTS = {
     "GRADIO_ANALYTICS_ENABLED": "False",  # its telemetry can hang the exit for minutes
     "GRADIO_SSR_MODE": "false",
@@ -98,6 +99,33 @@ class Settings(BaseSettings):
         description="Set by Hugging Face on a Space.",
     )
 
+    server_name: str = Field(
+        default="",
+        validation_alias="GRADIO_SERVER_NAME",
+        description="Where the page listens; empty: on this machine alone.",
+    )
+    share: bool = Field(
+        default=False,
+        validation_alias="GRADIO_SHARE",
+        description="Whether Gradio makes a public address for the page.",
+    )
+    oauth_client_id: str = Field(
+        default="",
+        validation_alias="OAUTH_CLIENT_ID",
+        description="Set by Hugging Face on a Space whose visitors can sign in.",
+    )
+
+    @property
+    def own_machine(self) -> bool:
+        """Whether nobody but those on this machine can reach the page."""
+        alone = self.server_name in ("", "127.0.0.1", "localhost", "::1")
+        return alone and not self.share and not self.space_id
+
+    @property
+    def signs_in(self) -> bool:
+        """Whether visitors can sign in with their Hugging Face account."""
+        return bool(self.space_id and self.oauth_client_id)
+
     @property
     def takes_any_gemma(self) -> bool:
         """Whether visitors may name checkpoints that are not in the list."""
@@ -137,3 +165,12 @@ def set_library_defaults(environ: Mapping[str, str] | None = None) -> None:
             os.environ[name] = value
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+
+def hide_own_token() -> None:
+    """Take the deployer's token out of the environment once it was read.
+
+    Libraries and child processes look for it there; from here on it goes where it is passed.
+    """
+    for name in TOKEN_VARIABLES:
+        os.environ.pop(name, None)

@@ -49,7 +49,7 @@ class Shelf:
         text = name.strip() if isinstance(name, str) else ""
         known = self._seen(text)
         if known is not None:
-            if text not in self._listed and text not in self._known:
+            if not self.lists(text):
                 self._access.require(known, token)  # it may be somebody's own
             return known
         if not self.takes_any or not text:
@@ -58,6 +58,15 @@ class Shelf:
                 f"Choose one from the list, for example {next(iter(self._listed), DEMO_REPO_ID)}.",
             )
         return self._remember(text, self._known.get(text) or self._typed(text, token))
+
+    def peek(self, name: object) -> Checkpoint | None:
+        """The row for a name as far as it is known by now; nobody is asked."""
+        text = name.strip() if isinstance(name, str) else ""
+        return self._seen(text) or (self._known.get(text) if self.takes_any else None)
+
+    def lists(self, repo_id: str) -> bool:
+        """Whether everybody sees this name anyway."""
+        return repo_id in self._listed or repo_id in self._known
 
     def _seen(self, text: str) -> Checkpoint | None:
         return self._listed.get(text) or self._found.get(text)

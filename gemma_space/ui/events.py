@@ -1,16 +1,17 @@
 """The one door to Gradio events.
 
 Knows how every listener of the page is wired: private, inputs a set, outputs a dict, errors in
-words. Does not know what a handler does.
+words, and with whose token. Does not know what a handler does.
 """
 
 import functools
 import html
 import inspect
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import aclosing
-from typing import Any, Literal
+from contextlib import aclosing, contextmanager
+from contextvars import ContextVar
+from typing import Any, Literal, get_type_hints
 
 import gradio as gr
 from gradio.blocks import Block
@@ -19,10 +20,41 @@ from gradio.context import Context
 
 from gemma_space.alerts import errors_shown
 from gemma_space.limits import MAX_GENERATIONS
+from gemma_space.visitors import Visitor, Visitors
+from gemma_space.visits import visitor_of
 
-Values = Mapping[Component, Any]
 Updates = dict[Block, Any]
 Handler = Callable[..., Any]
+_VISITORS: ContextVar[Visitors] = ContextVar("visitors")
+
+
+class Values(dict[Any, Any]):
+    """What the page holds, by component, and who asks.
+
+    Attributes:
+        visitor: where the request came from.
+        token: the Hub token that acts for them; None without one.
+    """
+
+    def __init__(
+        self,
+        shown: Mapping[Component, Any],
+        visitor: Visitor | None = None,
+        token: str | None = None,
+    ) -> None:
+        super().__init__(shown)
+        self.visitor = visitor or Visitor()
+        self.token = token
+
+
+@contextmanager
+def asked_by(visitors: Visitors) -> Iterator[None]:
+    """Every `listen` inside the block tells its handler who asks."""
+    mark = _VISITORS.set(visitors)
+    try:
+        yield
+    finally:
+        _VISITORS.reset(mark)
 
 
 def listen(
@@ -53,7 +85,9 @@ def listen(
         the event; `.then` of it is a trigger too.
     """
     options: dict[str, Any] = {
-        "fn": _guarded(handler, on_error) if handler is not None else None,
+        "fn": _guarded(handler, on_error, _VISITORS.get(), bool(inputs))
+        if handler is not None
+        else None,
         "inputs": (set(inputs) if handler is not None else list(inputs)) or None,
         "outputs": list(outputs),
         "js": js,
@@ -77,30 +111,33 @@ def _page_load() -> Any:
     return Context.root_block.load
 
 
-def _guarded(handler: Handler, on_error: Callable[..., Updates] | None) -> Handler:
-    if inspect.isasyncgenfunction(handler):
-        return _guarded_stream(handler, on_error)
+def _guarded(
+    handler: Handler,
+    on_error: Callable[..., Updates] | None,
+    visitors: Visitors,
+    takes_values: bool,
+) -> Handler:
+    guarded = _guarded_stream if inspect.isasyncgenfunction(handler) else _guarded_call
+    made = guarded(handler, on_error)
+    return _asked(handler, made, visitors) if takes_values else functools.wraps(handler)(made)
 
+
+def _guarded_call(handler: Handler, on_error: Callable[..., Updates] | None) -> Handler:
     def run(*args: Any) -> Any:
-        with errors_shown():
-            return handler(*args)
-
-    @functools.wraps(handler)
-    def run_or_show(*args: Any) -> Any:
         try:
-            return run(*args)
+            with errors_shown():
+                return handler(*args)
         except gr.Error as error:
             if on_error is None:
                 raise
             return on_error(_words(error), *args)
 
-    return run_or_show
+    return run
 
 
 def _guarded_stream(handler: Handler, on_error: Callable[..., Updates] | None) -> Handler:
-    @functools.wraps(handler)
     async def run(values: Values, *args: Any) -> AsyncGenerator[Updates]:
-        shown = dict(values)  # what the page has by now, for whoever explains an error
+        shown = Values(values, values.visitor, values.token)  # what the page has by now
         try:
             with errors_shown():
                 async with aclosing(handler(values, *args)) as updates:
@@ -113,6 +150,43 @@ def _guarded_stream(handler: Handler, on_error: Callable[..., Updates] | None) -
             yield on_error(_words(error), shown, *args)
 
     return run
+
+
+def _asked(handler: Handler, guarded: Handler, visitors: Visitors) -> Handler:
+    """The function that Gradio calls: it asks for the request too, which handlers never see.
+
+    Gradio passes what is special by annotation.
+    """
+    wanted = list(inspect.signature(handler).parameters.values())
+    hints = get_type_hints(handler)
+
+    def told(args: tuple[Any, ...]) -> tuple[Any, ...]:
+        values, *rest, request, oauth_token = args
+        visitor = visitor_of(request, oauth_token)
+        return (Values(values, visitor, visitors.token(visitor)), *rest)
+
+    if inspect.isasyncgenfunction(guarded):
+
+        async def stream(*args: Any) -> AsyncGenerator[Updates]:
+            async with aclosing(guarded(*told(args))) as updates:
+                async for update in updates:
+                    yield update
+
+        asked: Handler = stream
+    else:
+
+        def call(*args: Any) -> Any:
+            return guarded(*told(args))
+
+        asked = call
+    added = {"request": gr.Request, "oauth_token": gr.OAuthToken | None}
+    named = [inspect.Parameter(p.name, p.POSITIONAL_OR_KEYWORD) for p in wanted]
+    more = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in added]
+    asked.__signature__ = inspect.Signature([*named, *more])  # type: ignore[attr-defined]
+    asked.__annotations__ = {
+        **{p.name: hints[p.name] for p in wanted[1:] if p.name in hints}, **added
+    }  # fmt: skip
+    return asked
 
 
 def _words(error: gr.Error) -> str:

@@ -28,6 +28,7 @@ CONTROL_NAMES = [field.name for field in fields(Controls)]
 PARAMETERS = {
     "/models": [],
     "/status": [],
+    "/check_access": ["model"],
     "/load": ["model", "precision", "attention"],
     "/unload": ["model", "precision"],
     "/chat": ["message", "history", "system_prompt", "model", "precision", *CONTROL_NAMES,
@@ -37,7 +38,7 @@ PARAMETERS = {
     "/tokenize": ["text", "model", "parse_special"],
     "/render_chat": ["messages", "model", "system_prompt"],
 }  # fmt: skip
-TAKE_A_TOKEN = {"/load", "/chat", "/generate", "/tokenize", "/render_chat"}
+TAKE_A_TOKEN = set(PARAMETERS) - {"/models"}
 GREEDY = {"temperature": 0, "max_new_tokens": 12, "precision": "fp32"}
 
 

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from huggingface_hub.utils import disable_progress_bars
 
 from gemma_space import hub
-from gemma_space.access import WORDS, Access
-from gemma_space.catalog import Checkpoint, hub_catalog
+from gemma_space.access import Access
+from gemma_space.catalog import hub_catalog
+from gemma_space.downloads import Downloads
 from gemma_space.errors import AccessDeniedError, DownloadError
-from gemma_space.hub import Answer, Verdict, clean_token, probe
-from gemma_space.playground import Playground
-from gemma_space.settings import Settings
-from gemma_space.types import ChatRequest, Controls, Message, Precision
+from gemma_space.hub import Account, Answer, clean_token, probe
+from gemma_space.reports import Verdict
+from gemma_space.verdicts import WORDS, refusal
 from tests import stand_in_hub, tiny_checkpoints
 from tests.stand_in_hub import COMMIT, GOOD, StandInHub
 from tests.tiny_checkpoints import Checkpoints, no_hub
@@ -92,7 +91,7 @@ def test_no_hub_is_told_apart_from_no() -> None:
 def test_a_hub_that_hangs_is_given_up(
     stand_in: StandInHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "PROBE_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(hub, "TIMEOUT_SECONDS", 0.2)
     slow = stand_in_hub._Handler._serve
 
     def hang(handler: Any, with_body: bool) -> None:
@@ -116,7 +115,9 @@ def test_the_machines_own_token_is_never_sent(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
     assert probe("google/x", "main", None).verdict == "no_token"
     with pytest.raises(DownloadError):
-        hub.download("google/x", "main", None, lambda d, t: None, lambda: False)
+        hub.describe("google/x", COMMIT, None)
+    with pytest.raises(DownloadError):
+        Downloads().bring("google/x", COMMIT, None)
     assert {token for _, _, token in stand_in.requests} == {None}
 
 
@@ -150,10 +151,10 @@ def test_a_malformed_token_is_refused_and_never_sent(raw: str) -> None:
 
 
 def test_every_verdict_has_words() -> None:
-    assert set(WORDS) == set(get_args(Verdict)) - {"ready"}
+    assert set(WORDS) == set(get_args(Verdict))
 
 
-@pytest.mark.parametrize("verdict", [v for v in get_args(Verdict) if v != "ready"])
+@pytest.mark.parametrize("verdict", [v for v in get_args(Verdict) if v not in ("open", "ready")])
 def test_a_refusal_is_one_sentence_and_a_next_step_without_the_token(verdict: Verdict) -> None:
     access = Access(probe=Probe(Answer(verdict)))
     with pytest.raises(AccessDeniedError) as caught:
@@ -162,8 +163,10 @@ def test_a_refusal_is_one_sentence_and_a_next_step_without_the_token(verdict: Ve
     assert caught.value.hint.endswith(".")
     assert "{" not in str(caught.value)
     assert CANARY not in str(caught.value)
-    if "accept" in caught.value.hint.lower():
-        assert "/google/gemma-3-270m-it" in caught.value.hint
+    assert caught.value.url or verdict in ("repo_missing", "rate_limited", "hub_unreachable")
+    if "accept it" in caught.value.hint.lower():
+        assert caught.value.url.endswith("/google/gemma-3-270m-it")
+        assert caught.value.url in caught.value.hint
 
 
 def test_a_yes_is_kept_for_five_minutes() -> None:
@@ -183,14 +186,48 @@ def test_a_yes_is_kept_for_five_minutes() -> None:
         access.require(GATED, GOOD)
 
 
-def test_a_no_is_asked_again_each_time() -> None:
+def test_a_no_is_kept_for_twenty_seconds_unless_it_is_checked_again() -> None:
+    clock = Clock()
     asked = Probe(Answer("no_token"), Answer("license_not_accepted"), Answer("ready", COMMIT))
-    access = Access(probe=asked, clock=Clock())
-    for _ in range(2):
-        with pytest.raises(AccessDeniedError):
-            access.require(GATED, GOOD)
+    access = Access(probe=asked, clock=clock)
+    for now in (0.0, 19.9):
+        clock.now = now
+        assert access.check(GATED.repo_id, "main", GOOD).verdict == "no_token"
+    clock.now = 20.1
+    assert access.check(GATED.repo_id, "main", GOOD).verdict == "license_not_accepted"
+    assert access.check(GATED.repo_id, "main", GOOD, fresh=True).verdict == "ready"
     assert access.require(GATED, GOOD) == COMMIT
     assert len(asked.asked) == 3
+
+
+def test_no_answer_is_never_kept() -> None:
+    asked = Probe(Answer("hub_unreachable"), Answer("ready", COMMIT))
+    access = Access(probe=asked, clock=Clock())
+    assert access.check(GATED.repo_id, "main", GOOD).verdict == "hub_unreachable"
+    assert access.check(GATED.repo_id, "main", GOOD).verdict == "ready"
+
+
+@pytest.mark.parametrize(("said", "seconds"), [(42.0, 42.0), (None, 30.0), (9999.0, 300.0)])
+def test_a_hub_that_asks_to_wait_is_not_asked_before(said: float | None, seconds: float) -> None:
+    clock = Clock()
+    asked = Probe(Answer("rate_limited", wait_seconds=said), Answer("ready", COMMIT))
+    access = Access(probe=asked, clock=clock)
+    for now, fresh in ((0.0, False), (seconds - 0.1, True)):
+        clock.now = now
+        assert access.check(GATED.repo_id, "main", GOOD, fresh=fresh).verdict == "rate_limited"
+    clock.now = seconds + 0.1
+    assert access.check(GATED.repo_id, "main", GOOD).verdict == "ready"
+
+
+def test_a_yes_that_is_withdrawn_is_gone_at_the_next_check() -> None:
+    asked = Probe(Answer("ready", COMMIT), Answer("hub_unreachable"))
+    access = Access(probe=asked, clock=Clock())
+    assert access.require(GATED, GOOD) == COMMIT
+    assert access.is_granted(GATED, GOOD)
+    access.check(GATED.repo_id, "main", GOOD, fresh=True)
+    assert not access.is_granted(GATED, GOOD)
+    with pytest.raises(AccessDeniedError, match="cannot be reached"):
+        access.require(GATED, GOOD)
 
 
 def test_a_yes_is_for_one_visitor_and_one_repository() -> None:
@@ -229,86 +266,90 @@ def test_without_a_hub_open_models_may_go_on_and_gated_ones_may_not() -> None:
         access.require(GATED, GOOD)
 
 
+def test_a_busy_hub_keeps_nobody_from_an_open_model() -> None:
+    access = Access(probe=Probe(Answer("rate_limited")))
+    assert access.require(OPEN, None) == "main"
+
+
+def test_only_what_is_kept_may_be_known_to_be_granted() -> None:
+    access = Access(probe=no_hub)
+    assert not access.is_granted(GATED, GOOD)
+    assert not access.is_granted(GATED, "not a token")
+
+
 def test_no_token_is_kept_or_shown(caplog: pytest.LogCaptureFixture) -> None:
-    access = Access(deployer_token=None, probe=Probe(Answer("ready", COMMIT)), clock=Clock())
+    access = Access(
+        probe=Probe(Answer("ready", COMMIT)), clock=Clock(),
+        whose=lambda token: Account("ready", "alice"),
+    )  # fmt: skip
     with caplog.at_level(logging.DEBUG):
         access.require(GATED, CANARY)
-    kept = repr(vars(access)) + repr(list(access._ready.items())) + repr(access)
+        told = access.report(GATED, CANARY)
+    assert told.account == "alice"
+    kept = repr(vars(access)) + repr(list(access._answers.items())) + repr(access)
+    kept += repr(list(access._accounts.items())) + repr(told)
     assert "canary" not in kept.lower()
     assert "canary" not in caplog.text.lower()
 
 
-# --- from the gate to the answer -----------------------------------------------------------------
+# --- reports -------------------------------------------------------------------------------------
 
 
-def _says_hi(row: Checkpoint) -> ChatRequest:
-    return ChatRequest(
-        messages=(Message(role="user", content="Hi"),), model=row.repo_id,
-        precision=Precision.FP32, controls=Controls(max_new_tokens=3, temperature=0.0),
-    )  # fmt: skip
+def _account(token: str) -> Account:
+    return Account("ready", "alice")
 
 
-def test_a_gated_model_is_downloaded_once_and_refused_to_others_even_when_loaded(
-    stand_in: StandInHub,
-    checkpoints: Checkpoints,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    stand_in.files[GATED.repo_id] = checkpoints.folder(tiny_checkpoints.GEMMA_3)
-    stand_in.granted.add(CANARY)
-    playground = Playground([GATED], Access(), Settings())
-    with caplog.at_level(logging.DEBUG):
-        for token in (None, "hf_not_accepted", "hf_fine_grained", "hf x"):
-            with pytest.raises(AccessDeniedError):
-                list(playground.chat(_says_hi(GATED), token))
-        assert playground.library.status().loaded == ()
-        phases = [p.phase for p in playground.library.load(GATED.repo_id, "fp32", CANARY)]
-        assert phases[0] == "access"
-        assert phases[-1] == "ready"
-        *_, last = playground.chat(_says_hi(GATED), CANARY)
-        assert getattr(last, "revision", "") == COMMIT
-        for token in (None, "hf_not_accepted", "hf_pending"):
-            with pytest.raises(AccessDeniedError) as caught:
-                list(playground.chat(_says_hi(GATED), token))
-            assert caught.value.hint
-            with pytest.raises(AccessDeniedError):
-                playground.tokenize("hi", GATED.repo_id, token=token)
-    fetched = [p for method, p, _ in stand_in.requests if method == "GET" and "/resolve/" in p]
-    assert len(fetched) == len(set(fetched)), "downloaded once"
-    assert any(path.endswith("model.safetensors") for path in fetched)
-    shown = caplog.text + "".join(capfd.readouterr())
-    assert "canary" not in shown.lower()
+def test_a_report_names_the_account() -> None:
+    access = Access(probe=Probe(Answer("license_not_accepted")), whose=_account)
+    told = access.report(GATED, GOOD)
+    assert told.message.startswith("alice has not been granted")
+    assert told.account == "alice"
+    assert told.url.endswith(GATED.repo_id)
+    assert not told.granted
 
 
-def test_a_download_that_fails_is_worded_without_address_or_token(
-    stand_in: StandInHub, caplog: pytest.LogCaptureFixture
-) -> None:
-    with pytest.raises(DownloadError) as caught:
-        hub.download("google/absent", COMMIT, CANARY, lambda d, t: None, lambda: False)
-    assert "google/absent" in caught.value.message
-    assert caught.value.hint
-    for text in (str(caught.value), caplog.text):
-        assert "127.0.0.1" not in text
-        assert CANARY not in text
-    assert caught.value.__cause__ is None
+def test_an_open_model_is_open_whoever_asks() -> None:
+    access = Access(probe=Probe(Answer("ready", COMMIT)), whose=_account)
+    for token in (None, GOOD):
+        told = access.report(OPEN, token)
+        assert told.verdict == "open"
+        assert told.granted
+    assert access.report(GATED, GOOD).verdict == "ready"
 
 
-def test_a_download_reports_bytes_and_can_be_cancelled(
-    stand_in: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "files"
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(bytes(1_000_000))
-    (folder / "pytorch_model.bin").write_bytes(bytes(10))
-    stand_in.files["google/y"] = folder
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(hub.DownloadCancelled):
-        hub.download("google/y", COMMIT, GOOD, lambda d, t: None, lambda: True)
-    disable_progress_bars()  # as transformers does for everybody once it has loaded a model
-    told: list[tuple[int, int]] = []
-    found = hub.download("google/y", COMMIT, GOOD, lambda d, t: told.append((d, t)), lambda: False)
-    assert (found / "model.safetensors").stat().st_size == 1_000_000
-    assert not (found / "pytorch_model.bin").exists()
-    assert told[-1] == (1_000_002, 1_000_002)
-    assert [d for d, _ in told] == sorted(d for d, _ in told)
+def test_what_the_host_lends_is_told_without_an_account() -> None:
+    access = Access(CANARY, probe=Probe(Answer("ready", COMMIT)), whose=_account)
+    access.lend([GATED.repo_id])
+    told = access.report(GATED, None)
+    assert told.verdict == "ready"
+    assert "host" in told.message
+    assert told.account == ""
+
+
+def test_whose_token_it_is_is_asked_once_an_hour() -> None:
+    clock, asked = Clock(), []
+
+    def whose(token: str) -> Account:
+        asked.append(token)
+        return Account("hub_unreachable") if len(asked) == 1 else Account("ready", "alice")
+
+    access = Access(probe=no_hub, clock=clock, whose=whose)
+    assert access.account(GOOD).verdict == "hub_unreachable"
+    for now in (1.0, 3600.0):
+        clock.now = now
+        assert access.account(GOOD).name == "alice"
+    assert len(asked) == 2
+    clock.now = 3601.1
+    access.account(GOOD)
+    assert len(asked) == 3
+    assert access.account(None).verdict == "no_token"
+    assert access.account("x y").verdict == "token_malformed"
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize("verdict", ["token_malformed", "token_invalid"])
+def test_a_token_that_is_no_good_is_refused_in_words(verdict: Verdict) -> None:
+    error = refusal(verdict)
+    assert error.verdict == verdict
+    assert error.url.startswith("http")
+    assert error.url in error.hint

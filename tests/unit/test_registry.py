@@ -334,7 +334,12 @@ def test_waiting_shows_phase_bytes_and_seconds(
         progress = next(lease.wait())
         # A quarter took seven seconds.
         assert progress == LoadProgress(
-            phase="load", done_bytes=50, total_bytes=BYTES, seconds=7.0, seconds_left=21.0
+            phase="load",
+            done_bytes=50,
+            total_bytes=BYTES,
+            seconds=7.0,
+            seconds_left=21.0,
+            bytes_per_second=50 / 7,
         )
         loader.go.set()
         list(lease.wait())

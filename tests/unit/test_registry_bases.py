@@ -94,7 +94,7 @@ def test_waiting_for_an_adapter_shows_its_base_on_the_way(loader: BaseLoader) ->
         steps = lease.wait()
         assert loader.started.wait(PATIENCE)
         assert next(steps) == LoadProgress(
-            phase="load", done_bytes=50, total_bytes=BYTES, seconds=0.0, seconds_left=0.0
+            phase="load", done_bytes=50, total_bytes=BYTES, seconds=0.0
         )
         loader.go.set()
         list(steps)

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from gemma_space import local_checkpoint
-from gemma_space.access import WORDS, Access
+from gemma_space.access import Access
 from gemma_space.errors import AccessDeniedError, DownloadError, GemmaSpaceError, ModelNotFoundError
+from gemma_space.hub import Answer
 from gemma_space.shelf import Shelf
+from gemma_space.verdicts import in_words
 from tests import stand_in_hub, tiny_adapters
 from tests import tiny_checkpoints as tiny
 from tests.stand_in_hub import GOOD, StandInHub
@@ -228,10 +230,7 @@ def test_a_gated_repository_is_refused_by_verdict_and_nothing_of_it_is_sent(
     with pytest.raises(AccessDeniedError) as caught:
         shelf.find(name, token)
     assert caught.value.verdict == verdict
-    opening = WORDS[verdict][0].format(
-        title=name, repo_id=name, revision="main", url=f"{stand_in.url}/{name}"
-    )
-    assert caught.value.message == opening
+    assert caught.value.message == in_words(Answer(verdict), name, name, "main").message
     assert sum(length for _, length in stand_in.bodies) == 0
     assert {method for method, _, _ in stand_in.requests} <= {"HEAD"}
 

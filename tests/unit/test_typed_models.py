@@ -264,7 +264,7 @@ def test_an_adapter_in_fp16_stands_on_the_branch_of_its_base(
     playground = Playground([with_branch], Access(), Settings())
     said = reply(playground, name, GOOD, "fp16")
     assert (said.model, said.revision) == (name, COMMIT)
-    loaded = {row.repo_id: row.revision for row in playground.library.status().loaded}
+    loaded = {row.repo_id: row.revision for row in playground.library.status(GOOD).loaded}
     assert loaded == {with_branch.repo_id: commit_of(BRANCH), name: COMMIT}
     assert not [path for _, path, _ in stand_in.requests if name in path and BRANCH in path]
 

@@ -1,0 +1,66 @@
+"""What all endpoints share: who calls, arguments that came as JSON, streams."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from typing import TypeVar
+
+import gradio as gr
+
+from gemma_space.alerts import errors_shown
+from gemma_space.errors import InvalidRequestError
+from gemma_space.pacing import paced
+from gemma_space.visitors import Visitors
+from gemma_space.visits import visitor_of
+
+UPDATE_SECONDS = 0.05
+T = TypeVar("T")
+
+
+async def stream(
+    source: Callable[[], Iterator[T]], seconds: float = UPDATE_SECONDS
+) -> AsyncIterator[T]:
+    """The newest state of a use case, paced, with errors in words."""
+    with errors_shown():
+        async for item in paced(source, seconds):
+            yield item
+
+
+def caller_tokens(
+    visitors: Visitors,
+) -> Callable[[gr.Request | None, gr.OAuthToken | None], str | None]:
+    """How to find a caller's token: their own, else the server's login for its own machine.
+
+    What was pasted into the page is the browser's; a caller has no part in it.
+    """
+
+    def token_of(caller: gr.Request | None, oauth_token: gr.OAuthToken | None) -> str | None:
+        return visitors.token(replace(visitor_of(caller, oauth_token), key=""))
+
+    return token_of
+
+
+def text_in(name: str, value: object) -> str:
+    """A parameter that must be a text.
+
+    Raises:
+        InvalidRequestError: it is not.
+    """
+    if not isinstance(value, str):
+        raise InvalidRequestError(f"{name} must be a text.", "Send it as a JSON string.")
+    return value
+
+
+def flag_in(name: str, value: object) -> bool:
+    """A parameter that must be true or false.
+
+    Raises:
+        InvalidRequestError: it is not.
+    """
+    if not isinstance(value, bool):
+        raise InvalidRequestError(f"{name} must be true or false.", "Send a JSON boolean.")
+    return value
+
+
+def stop_in(value: object) -> tuple[str, ...]:
+    """Lists become tuples; anything odd is passed on for `controls` to refuse in words."""
+    return tuple(value) if isinstance(value, list) else value  # type: ignore[return-value]

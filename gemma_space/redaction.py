@@ -1,0 +1,43 @@
+"""Secrets are taken out of log records before anybody formats them.
+
+A second line of defence: nothing here logs a token or a signed address on purpose, but libraries
+log addresses and exceptions, and a traceback can quote a header. Knows what they look like.
+"""
+
+import logging
+import re
+from typing import Any
+
+# Tokens by their prefix or behind "Bearer"; the signature in an address of the Hub's storage.
+SECRETS = re.compile(
+    r"\b(?:hf|api_org)_[A-Za-z0-9_\-.]{8,}"
+    r"|(?<=Bearer )[^\s'\"]+"
+    r"|(?<=[?&])(?:sig|Signature|X-Amz-[A-Za-z-]+|Key-Pair-Id|Policy|access_token)=[^\s&'\"]+"
+)
+PLACE_OF_A_SECRET = "<removed>"
+
+
+def redacted(text: str) -> str:
+    """The text without tokens and signatures."""
+    return SECRETS.sub(PLACE_OF_A_SECRET, text)
+
+
+def install() -> None:
+    """Have every log record of this process redacted, whichever handler writes it."""
+    before = logging.getLogRecordFactory()
+
+    def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = before(*args, **kwargs)
+        try:
+            said = record.getMessage()
+        except Exception:  # a record that cannot be formatted is the handler's to report
+            return record
+        if redacted(said) != said:
+            record.msg, record.args = redacted(said), ()
+        if record.exc_info and record.exc_info[0] is not None:
+            told = logging.Formatter().formatException(record.exc_info)
+            if redacted(told) != told:
+                record.exc_text = redacted(told)  # formatters take this in place of their own
+        return record
+
+    logging.setLogRecordFactory(make)
