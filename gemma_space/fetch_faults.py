@@ -6,8 +6,10 @@ that is, nor how a failure reads; `downloads` does.
 
 from errno import EDQUOT, ENOSPC
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
+from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import parse_ratelimit_headers
 from huggingface_hub.utils._http import default_client_factory
@@ -54,10 +56,15 @@ def _wait_seconds(headers: Any) -> float:
 
 
 def _answer_of(error: BaseException | None) -> int | None:
-    """The status of the Hub's answer behind an error; the library wraps it in others."""
+    """The status of the Hub's answer behind an error; the library wraps it in others.
+
+    Another server's is none: where files are stored a refusal means that a signature grew old.
+    """
     while error is not None:
         if isinstance(error, HfHubHTTPError) and error.response is not None:
-            return error.response.status_code
+            asked = urlsplit(str(error.response.request.url)).netloc
+            is_hub = asked == urlsplit(constants.ENDPOINT).netloc
+            return error.response.status_code if is_hub else None
         error = error.__cause__ or error.__context__
     return None
 

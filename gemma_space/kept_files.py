@@ -125,7 +125,8 @@ class Kept:
             found = json.loads(self._record.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        pairs = found.items() if isinstance(found, dict) else ()
+        return {key: files for key, files in pairs if isinstance(files, dict)}
 
 
 def sha256(file: Path) -> str:

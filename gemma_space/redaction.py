@@ -10,7 +10,8 @@ from typing import Any
 
 # Tokens by their prefix or behind "Bearer"; the signature in an address of the Hub's storage.
 SECRETS = re.compile(
-    r"\b(?:hf|api_org)_[A-Za-z0-9_\-.]{8,}"
+    r"\bhf_oauth_[\w\-.]+"
+    r"|\b(?:hf|api_org)_[A-Za-z0-9]{16,}"
     r"|(?<=Bearer )[^\s'\"]+"
     r"|(?<=[?&])(?:sig|Signature|X-Amz-[A-Za-z-]+|Key-Pair-Id|Policy|access_token)=[^\s&'\"]+"
 )

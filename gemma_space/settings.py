@@ -157,14 +157,15 @@ class Settings(BaseSettings):
 def set_library_defaults(environ: Mapping[str, str] | None = None) -> None:
     """Give Gradio and the Hugging Face libraries our defaults where the deployer set none.
 
-    Must run before `gradio` or `transformers` is imported. Quiets one logger that would print
-    a line per layer and token in int8.
+    Must run before `gradio` or `transformers` is imported. Quiets loggers that would print a line
+    per layer and token in int8, or per request.
     """
     for name, value in LIBRARY_DEFAULTS.items():
         if name not in (os.environ if environ is None else environ):
             os.environ[name] = value
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    for talkative in ("httpx2", "httpcore2"):  # addresses with signatures among it
+        logging.getLogger(talkative).setLevel(logging.WARNING)
 
 
 def hide_own_token() -> None:

@@ -14,6 +14,7 @@ from typing import Literal
 from cachetools import TTLCache
 
 from gemma_space.access import Access
+from gemma_space.errors import InvalidRequestError
 from gemma_space.hub import Account, clean_token
 from gemma_space.verdicts import refusal
 
@@ -80,13 +81,19 @@ class Visitors:
 
         Raises:
             AccessDeniedError: it is no token, or not a good one; nothing has changed then.
+            InvalidRequestError: the browser cannot be told from others.
         """
         try:
             token = clean_token(raw)
         except ValueError:
             token = None
-        if token is None or not visitor.key:
+        if token is None:
             raise refusal("token_malformed")
+        if not visitor.key:
+            raise InvalidRequestError(
+                "Your browser does not keep this page's cookie, so nobody could tell you apart.",
+                "Allow cookies for this page and reload it.",
+            )
         found = self._access.account(token)
         if found.verdict == "token_invalid":
             raise refusal("token_invalid")

@@ -6,11 +6,11 @@ server runs on. Does not know tokens; `visitors` does.
 
 import ipaddress
 import secrets
-from http.cookies import SimpleCookie
 from urllib.parse import urlsplit
 
 import gradio as gr
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gemma_space.visitors import Visitor
@@ -67,7 +67,7 @@ class VisitorCookie:
 
 
 def _has_name(scope: Scope) -> bool:
-    return COOKIE in SimpleCookie(Headers(scope=scope).get("cookie", ""))
+    return bool(HTTPConnection(scope).cookies.get(COOKIE))
 
 
 def _is_page(message: Message) -> bool:

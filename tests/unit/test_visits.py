@@ -1,0 +1,110 @@
+"""From a request to a visitor: the cookie, and who is on this very machine."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+from starlette.requests import Request
+
+from gemma_space.visitors import Visitor
+from gemma_space.visits import COOKIE, VisitorCookie, is_loopback, visitor_of
+
+
+def request(client: str = "127.0.0.1", **headers: str) -> gr.Request:
+    named = {"host": "127.0.0.1:7860", **{n.replace("_", "-"): v for n, v in headers.items()}}
+    scope = {
+        "type": "http", "method": "POST", "path": "/", "query_string": b"",
+        "headers": [(n.encode(), v.encode()) for n, v in named.items()],
+        "client": (client, 50_000),
+    }  # fmt: skip
+    return gr.Request(request=Request(scope))  # type: ignore[arg-type]
+
+
+def test_a_browser_is_known_by_its_cookie() -> None:
+    found = visitor_of(request(cookie=f"other=1; {COOKIE}=abc"), None)
+    assert found == Visitor(key="abc", is_local=True)
+    assert visitor_of(request(), None).key == ""
+    assert visitor_of(None, None) == Visitor()
+
+
+def test_a_sign_in_comes_with_the_request() -> None:
+    token = gr.OAuthToken(token="hf_signed", scope="", expires_at=0)
+    assert visitor_of(request(), token).signed_in == "hf_signed"
+
+
+LOCAL = [("127.0.0.1", {}), ("::1", {}), ("127.0.0.1", {"host": "localhost:7860"}),
+         ("::1", {"host": "[::1]:7860"})]  # fmt: skip
+ELSEWHERE = [
+    ("192.168.1.7", {}),
+    ("127.0.0.1", {"host": "evil.example:7860"}),  # a name that was made to point here
+    ("127.0.0.1", {"host": "abc.ngrok.app"}),
+    ("127.0.0.1", {"x_forwarded_for": "203.0.113.9"}),
+    ("127.0.0.1", {"forwarded": "for=203.0.113.9"}),
+    ("127.0.0.1", {"host": ""}),
+]
+
+
+@pytest.mark.parametrize(("client", "headers"), LOCAL, ids=str)
+def test_a_request_from_this_machine(client: str, headers: dict[str, str]) -> None:
+    assert visitor_of(request(client, **headers), None).is_local
+
+
+@pytest.mark.parametrize(("client", "headers"), ELSEWHERE, ids=str)
+def test_a_request_from_elsewhere_or_through_something(
+    client: str, headers: dict[str, str]
+) -> None:
+    assert not visitor_of(request(client, **headers), None).is_local
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("localhost", True), ("LOCALHOST", True), ("127.8.9.1", True), ("[::1]", True),
+     ("0.0.0.0", False), ("example.com", False), ("", False)],
+)  # fmt: skip
+def test_what_is_loopback(name: str, expected: bool) -> None:
+    assert is_loopback(name) is expected
+
+
+def cookies(
+    method: str = "GET", kind: str = "text/html; charset=utf-8", scheme: str = "http",
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+) -> list[str]:  # fmt: skip
+    """The cookies that an answer sets."""
+    sent: list[dict[str, Any]] = []
+
+    async def page(scope: Any, receive: Any, send: Any) -> None:
+        start = {"type": "http.response.start", "status": 200}
+        await send({**start, "headers": [(b"content-type", kind.encode())]})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "scheme": scheme, "headers": list(headers)}
+    asyncio.run(VisitorCookie(page)(scope, SimpleNamespace(), send))  # type: ignore[arg-type]
+    return [v.decode() for n, v in sent[0]["headers"] if n.lower() == b"set-cookie"]
+
+
+def test_a_page_names_a_browser_once() -> None:
+    (first,), (second,) = cookies(), cookies()
+    assert first.startswith(f"{COOKIE}=")
+    assert len(first.split(";")[0]) > 43
+    assert first != second
+    assert "HttpOnly" in first
+    assert "SameSite=Lax" in first
+    assert "Max-Age" not in first
+    assert cookies(headers=((b"cookie", f"{COOKIE}=abc".encode()),)) == []
+    assert cookies(kind="application/json") == []
+    assert cookies(method="POST") == []
+
+
+def test_odd_cookies_of_others_break_nothing() -> None:
+    assert len(cookies(headers=((b"cookie", b'a b="; c[1]=2; ='),))) == 1
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_in_a_frame_over_https_the_cookie_is_apart_for_each_site(scheme: str) -> None:
+    proxied = ((b"x-forwarded-proto", b"https"),) if scheme == "http" else ()
+    (cookie,) = cookies(scheme=scheme, headers=proxied)
+    assert cookie.endswith("SameSite=None; Secure; Partitioned")
