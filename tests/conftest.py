@@ -1,10 +1,21 @@
-"""What every test stands on: no network, no settings from outside, one copy of each tiny model."""
+"""What every test stands on: no network, no settings from outside, one copy of each tiny model.
+
+`tests/live` alone leaves the machine, and only with a token for it.
+"""
 
 import os
 import shutil
 import tempfile
 
 import pytest
+
+# For tests/live alone: a token, and which repositories to ask about.
+LIVE = {
+    name.removeprefix("GEMMA_SPACE_LIVE_"): value
+    for name, value in os.environ.items()
+    if name.startswith("GEMMA_SPACE_LIVE_")
+}
+LIVE_TOKEN = LIVE.get("TOKEN", "")
 
 for _name in list(os.environ):
     if _name.startswith("GEMMA_SPACE_") or _name in ("HF_TOKEN", "SPACE_ID"):
