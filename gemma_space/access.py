@@ -110,7 +110,8 @@ class Access:
             return commit
         if answer.verdict in UNANSWERED and not gated:
             return self._commits.get((repo_id, revision), revision)
-        told = in_words(answer, repo_id, title or repo_id, revision)
+        who = HOST if self.lends(repo_id) else self._name(visitor_token)
+        told = in_words(answer, repo_id, title or repo_id, revision, who)
         raise AccessDeniedError(told.message, told.hint, told.verdict, told.url)
 
     def check(
@@ -201,6 +202,12 @@ class Access:
                 with self._lock:
                     self._accounts[key] = kept
         return kept
+
+    def _name(self, visitor_token: str | None) -> str:
+        """Whose token it is, if that was asked before."""
+        with self._lock:
+            kept = self._accounts.get(self._hashed((visitor_token or "").strip()))
+        return kept.name if kept is not None else ""
 
     def _hashed(self, *parts: str | None) -> bytes:
         """Token and repository under a secret of this process: nothing to steal."""

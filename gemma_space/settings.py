@@ -109,6 +109,11 @@ class Settings(BaseSettings):
         validation_alias="GRADIO_SHARE",
         description="Whether Gradio makes a public address for the page.",
     )
+    system: str = Field(
+        default="",
+        validation_alias="SYSTEM",
+        description="Set to `spaces` by Hugging Face on a Space.",
+    )
     oauth_client_id: str = Field(
         default="",
         validation_alias="OAUTH_CLIENT_ID",
@@ -124,7 +129,8 @@ class Settings(BaseSettings):
     @property
     def signs_in(self) -> bool:
         """Whether visitors can sign in with their Hugging Face account."""
-        return bool(self.space_id and self.oauth_client_id)
+        # Gradio itself goes by SYSTEM, and pretends a sign-in anywhere else.
+        return bool(self.space_id and self.system == "spaces" and self.oauth_client_id)
 
     @property
     def takes_any_gemma(self) -> bool:

@@ -52,7 +52,7 @@ WORDS: dict[Verdict, tuple[str, str]] = {
     ),
     "rate_limited": (
         "The Hub answers no more questions for the moment.",
-        "Check again in {wait} seconds.",
+        "Check again in {wait}.",
     ),
     "hub_unreachable": (
         "The Hub cannot be reached, so access to {title} cannot be checked.",
@@ -70,12 +70,13 @@ PAGES: dict[Verdict, str] = {
 def in_words(
     answer: Answer, repo_id: str, title: str, revision: str, who: str = ""
 ) -> AccessReport:
+    seconds = max(1, round(answer.wait_seconds or DEFAULT_WAIT_SECONDS))
     facts = {
         "title": title,
         "repo_id": repo_id,
         "revision": revision,
         "who": who or "This account",
-        "wait": str(round(answer.wait_seconds or DEFAULT_WAIT_SECONDS)),
+        "wait": "a second" if seconds == 1 else f"{seconds} seconds",
         "url": hub.repo_url(repo_id),
         "tokens": hub.tokens_url(),
         "new_token": hub.new_token_url(),

@@ -49,6 +49,7 @@
 
   const draw = () => {
     if (!list?.querySelector(".model")) return;
+    rows().forEach(space.access.fill);
     const words = wanted.text.toLowerCase().split(/\s+/).filter(Boolean);
     for (const group of list.querySelectorAll("section")) {
       const inFamily = wanted.family === ALL || group.dataset.group === wanted.family;
@@ -87,6 +88,7 @@
   const mark = (text) => {
     marked = text ? JSON.parse(text) : {};
     drawMark();
+    space.access.follow(marked.model ?? "");
   };
 
   const mount = (element, trigger) => {

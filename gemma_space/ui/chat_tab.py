@@ -32,10 +32,13 @@ def build(
 
 def _wire_settings(tab: ChatTab, playground: Playground, panel: ModelPanel, tabs: gr.Tabs) -> None:
     def on_model(values: Values) -> Updates:
-        model = values[panel.chosen]
+        model, token = values[panel.chosen], values.token
+        row = playground.library.find(model, token)
         return {
-            **tab.sampling.show(playground.default_params(model), playground.max_new_tokens(model)),
-            tab.base_warning: gr.update(visible=playground.library.find(model).variant == "base"),
+            **tab.sampling.show(
+                playground.default_params(model, token), playground.max_new_tokens(model, token)
+            ),
+            tab.base_warning: gr.update(visible=row.variant == "base"),
         }
 
     listen([panel.chosen.change, tab.reset.click], on_model, {panel.chosen},

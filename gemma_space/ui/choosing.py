@@ -18,6 +18,7 @@ from gradio.components import Component
 
 from gemma_space import precision as rules
 from gemma_space.catalog import Checkpoint
+from gemma_space.errors import AccessDeniedError
 from gemma_space.library import Library
 from gemma_space.pacing import paced
 from gemma_space.reports import LoadProgress
@@ -26,6 +27,7 @@ from gemma_space.ui import present
 from gemma_space.ui.events import Updates, Values, listen
 from gemma_space.ui.model_card import ModelCard
 from gemma_space.ui.model_panel import ModelPanel, listed
+from gemma_space.ui.scripted import for_script
 
 PROGRESS_SECONDS = 0.2
 
@@ -40,15 +42,17 @@ class Choosing:
 
     # --- what is shown --------------------------------------------------------------------------
 
-    def show(self, row: Checkpoint, wanted: Precision, how: Attention = Attention.AUTO) -> Updates:
+    def show(
+        self, row: Checkpoint, wanted: Precision, how: Attention, token: str | None
+    ) -> Updates:
         """The checkpoint, how it fits and what is in memory, everywhere on the page."""
-        fit, status = self.library.fit(row, wanted, how), self.library.status()
+        fit, status = self.library.fit(row, wanted, how, token), self.library.status(token)
         loaded = tuple(r.precision for r in status.loaded if r.repo_id == row.repo_id)
         alone = {(r.repo_id, r.precision) for r in status.loaded} <= {(row.repo_id, fit.precision)}
         titles = {one.repo_id: one.title for one in (*self.library.choices(), row)}
         updates: Updates = {
             self.panel.status: present.status_lines(status, titles),
-            self.panel.marked: _for_script(model=row.repo_id, precision=str(fit.precision)),
+            self.panel.marked: _marked(row.repo_id, fit.precision),
         }
         for card in self.cards:
             updates |= card.show(row, wanted, fit, loaded, alone)
@@ -64,27 +68,31 @@ class Choosing:
         yield await asyncio.to_thread(self.opened, values)
 
     def opened(self, values: Values) -> Updates:
-        offered = self.library.attentions(self.library.find(values[self.panel.model]))
-        return {**self.refreshed(values), **self.panel.offer(offered)}
+        row = self.library.find(values[self.panel.model], values.token)
+        return {**self.refreshed(values), **self.panel.offer(self.library.attentions(row))}
 
     async def on_refresh(self, values: Values) -> AsyncGenerator[Updates]:
         """The same model, as things are by now."""
         yield await asyncio.to_thread(self.refreshed, values)
 
     def refreshed(self, values: Values) -> Updates:
-        row = self.library.find(values[self.panel.model])
-        how = Attention(values[self.panel.attention] or "auto")
-        return self.show(row, Precision(values[self.panel.precision]), how)
+        name, how = values[self.panel.model], Attention(values[self.panel.attention] or "auto")
+        try:
+            row = self.library.find(name, values.token)
+        except AccessDeniedError:
+            return self.refused(name)
+        return self.show(row, Precision(values[self.panel.precision]), how, values.token)
 
     # --- choosing -------------------------------------------------------------------------------
 
-    def choose(self, name: str, precision: str, typed: Sequence[str]) -> Updates:
+    def choose(self, name: str, precision: str, values: Values) -> Updates:
         """Have the whole page work with this model.
 
         Raises:
-            GemmaSpaceError: there is no such model, or not in this precision.
+            GemmaSpaceError: there is no such model for this visitor, or not in this precision.
         """
-        row = self.library.find(name)
+        typed, token = self.panel.remembered(values), values.token
+        row = self.library.find(name, token)
         rules.require(row, Precision(precision))
         known = {one.repo_id for one in self.library.choices()}
         if row.repo_id not in known and row.repo_id not in typed:
@@ -94,7 +102,8 @@ class Choosing:
         )
         now = Precision(selected[self.panel.precision]["value"])
         remembered = {self.panel.typed: json.dumps(list(typed))}
-        return {**selected, **remembered, **self.show(row, now), **self.say("")}
+        shown = self.show(row, now, Attention.AUTO, token)
+        return {**selected, **remembered, **shown, **self.say("")}
 
     def choose_outputs(self) -> list[Block]:
         """What `choose` sets."""
@@ -109,11 +118,23 @@ class Choosing:
             return
         if name not in (row.repo_id for row in self.library.choices()):
             yield {self.panel.card.about: present.looking(name)}
-        typed = self.panel.remembered(values)
-        updates = await asyncio.to_thread(self.choose, name, "auto", typed)
+        try:
+            updates = await asyncio.to_thread(self.choose, name, "auto", values)
+        except AccessDeniedError:
+            yield self.refused(name)
+            return
         if name == values[self.panel.model]:  # it may show the next choice already
             del updates[self.panel.model]["value"]
         yield updates
+
+    async def on_answer(self, values: Values) -> AsyncGenerator[Updates]:
+        """The Hub was asked again: what it refused before may be chosen by now."""
+        if not _read_mark(values[self.panel.marked]).get("refused"):
+            yield {self.panel.marked: gr.update()}  # yielding nothing would empty the outputs
+            return
+        async with aclosing(self.on_model(values)) as updates:
+            async for update in updates:
+                yield update
 
     async def on_precision(self, values: Values) -> AsyncGenerator[Updates]:
         """Another precision or attention, chosen in the sidebar."""
@@ -124,13 +145,20 @@ class Choosing:
         picked: Mapping[str, Any] = event._data if isinstance(event._data, Mapping) else {}
         name = str(picked.get("model") or values[self.panel.model])
         precision = str(rules.parse(picked.get("precision")))
-        yield await asyncio.to_thread(self.choose, name, precision, self.panel.remembered(values))
+        yield await asyncio.to_thread(self.choose, name, precision, values)
 
-    def failed(self, text: str, values: Values, *_: object) -> Updates:
+    def failed(self, text: str, *_: object) -> Updates:
         """No such model: said below the name, which stays."""
-        updates: Updates = {}
+        return self._instead(present.problem(text), "")
+
+    def refused(self, name: str) -> Updates:
+        """Not for this visitor: the line about access says why, with a way to ask again."""
+        return self._instead(present.withheld(name), _marked(name, refused=True))
+
+    def _instead(self, shown: str, mark: str) -> Updates:
+        updates: Updates = {self.panel.marked: mark}
         for card in self.cards:
-            updates |= card.fail(text)
+            updates |= card.fail(shown)
         return updates
 
     def pick_failed(self, text: str, *_: object) -> Updates:
@@ -146,13 +174,11 @@ class Choosing:
     async def on_load(self, values: Values) -> AsyncGenerator[Updates]:
         """Bring the chosen model into memory, step by step."""
         name, precision = values[self.panel.model], values[self.panel.precision]
-        attention = values[self.panel.attention]
-        row = self.library.find(name)
-        first = present.load_bar(LoadProgress(phase="access"), row.title)
+        attention, token = values[self.panel.attention], values.token
+        first = present.load_bar(LoadProgress(phase="access"), name)
         yield {**self.progress(first), **self.say("")}
-        load = paced(
-            lambda: self.library.load(name, precision, attention_name=attention), PROGRESS_SECONDS
-        )
+        row = await asyncio.to_thread(self.library.find, name, token)
+        load = paced(lambda: self.library.load(name, precision, token, attention), PROGRESS_SECONDS)
         async with aclosing(load) as steps:
             async for step in steps:
                 yield self.progress(present.load_bar(step, row.title))
@@ -160,7 +186,7 @@ class Choosing:
 
     def on_unload(self, values: Values) -> Updates:
         """Give the chosen model's memory back."""
-        self.library.unload(values[self.panel.model], values[self.panel.precision])
+        self.library.unload(values[self.panel.model], values[self.panel.precision], values.token)
         return self.say("")
 
     def progress(self, shown: str) -> Updates:
@@ -178,9 +204,9 @@ class Choosing:
         return {*self.panel.inputs(), self.panel.chosen, self.panel.typed}
 
     def listen_for_picks(self, place: gr.HTML) -> None:
-        """Choose what is pressed there."""
+        """Choose what is pressed there. An event that Gradio puts off loses what was pressed."""
         listen([place.select], self.on_pick, self.context(), self.choose_outputs(),
-               on_error=self.pick_failed, trigger_mode="always_last")  # fmt: skip
+               on_error=self.pick_failed, trigger_mode="multiple")  # fmt: skip
 
     def wire(self, uses: Sequence[Any]) -> list[Any]:
         """Listen to everything that chooses, loads, unloads or uses models.
@@ -206,7 +232,21 @@ class Choosing:
         changes = [self._wire_load(context), self._wire_unload(context)]
         for event in (*changes, *uses):  # `.then` follows success, error and Cancel alike
             listen([event.then], self.on_refresh, context, shown, on_error=self.failed)
+            listen([event.then], None, js="() => GemmaSpace.access.again()")
         return changes
+
+    def wire_access(self, answered: Any, changed: Any) -> None:
+        """What may be seen changes with the visitor's access.
+
+        Args:
+            answered: the event of the Hub's answer about one model.
+            changed: what triggers once another token acts.
+        """
+        context, shown = self.context(), self.choose_outputs()
+        listen([changed], self.on_model, context, shown, on_error=self.failed,
+               trigger_mode="always_last")  # fmt: skip
+        listen([answered.then], self.on_answer, {*context, self.panel.marked}, shown,
+               on_error=self.failed)  # fmt: skip
 
     def _wire_load(self, context: set[Component]) -> Any:
         shown = [*self.progress(""), *self.say("")]
@@ -221,6 +261,9 @@ class Choosing:
                       list(self.say("")), on_error=self.pick_failed)  # fmt: skip
 
 
-def _for_script(**facts: str) -> str:
-    # Gradio warns of markup in an HTML component's value; in JSON a `<` can be spelled out.
-    return json.dumps(facts).replace("<", "\\u003c")
+def _marked(model: str, precision: str = "", refused: bool = False) -> str:
+    return for_script({"model": model, "precision": precision, "refused": refused})
+
+
+def _read_mark(text: str | None) -> dict[str, Any]:
+    return json.loads(text or "{}")

@@ -5,7 +5,6 @@ and hands it over when it is opened; handlers hand it back whenever it changed. 
 nothing.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from gradio.components import Component
 
 from gemma_space.ui import transcript
 from gemma_space.ui.events import Updates, Values, listen
-from gemma_space.ui.scripted import heard, scripted
+from gemma_space.ui.scripted import for_script, heard, scripted
 from gemma_space.ui.transcript import Turn
 
 MAX_ID = 100
@@ -27,7 +26,9 @@ class Conversations:
 
     def __init__(self) -> None:
         gr.HTML("<h2>Conversations</h2>", elem_classes="section-title")
-        self._list = scripted("conversations", "GemmaSpace.conversations.mount(element, trigger);")
+        self._list = scripted(
+            "GemmaSpace.conversations.mount(element, trigger);", elem_id="conversations"
+        )
         self._open_id = gr.Textbox(visible="hidden", elem_id="open-conversation")
         self._outbox = heard("GemmaSpace.conversations.keep(props.value)")
 
@@ -51,9 +52,8 @@ class Conversations:
             "replying": replying,
             "stamp": time.time_ns() // 1000,  # a number that JavaScript holds exactly
         }
-        # Gradio warns of markup in an HTML component's value; in JSON a `<` can be spelled out.
         return {
-            self._outbox: json.dumps(kept).replace("<", "\\u003c"),
+            self._outbox: for_script(kept),
             # What is shown and whose it is arrive together, whatever was opened meanwhile.
             self._open_id: values[self._open_id],
         }

@@ -13,16 +13,17 @@ from gradio.blocks import Block
 from gemma_space.catalog import Checkpoint
 from gemma_space.reports import Fit
 from gemma_space.types import Precision
-from gemma_space.ui import present, present_models
+from gemma_space.ui import present_models
 from gemma_space.ui.events import Updates
-from gemma_space.ui.scripted import clickable
+from gemma_space.ui.scripted import clickable, scripted
 
 
 @dataclass(frozen=True)
 class ModelCard:
     """The components; while `progress` shows a load, Cancel takes the others' place (style.css).
 
-    `said` is what went wrong: a choice that was refused, a load that failed.
+    `said` is what went wrong: a choice that was refused, a load that failed. What is said of the
+    visitor's access stands above the meter; `access_lines` tells it.
     """
 
     about: gr.HTML
@@ -39,6 +40,7 @@ class ModelCard:
     def build(cls, about: gr.HTML, describe: Callable[[Checkpoint], str]) -> "ModelCard":
         """Lay out all but `about`, which stands wherever its place is."""
         with gr.Column(elem_classes="model-card"):
+            scripted("GemmaSpace.access.place(element);", elem_classes="access-line")
             meter = clickable('<p class="hint">Looking at this machine…</p>', "fit-meter")
             said = gr.HTML("", elem_classes="said")
             with gr.Row(elem_classes="load-buttons") as buttons:
@@ -69,9 +71,9 @@ class ModelCard:
             self.unload: gr.update(visible=bool(mine)),
         }
 
-    def fail(self, text: str) -> Updates:
+    def fail(self, shown: str) -> Updates:
         """In place of a model that cannot be chosen."""
-        return {self.about: present.problem(text), self.meter: ""}
+        return {self.about: shown, self.meter: ""}
 
     def outputs(self) -> list[Block]:
         """What `show` and `fail` set."""

@@ -32,7 +32,7 @@ class ModelPanel:
         chosen: the last name that turned out to be a model; unseen. Its change is what other
             parts of the page follow.
         typed: the names this visitor typed that are not in the list, as JSON; unseen.
-        marked: what the Models tab's list marks as chosen; unseen.
+        marked: what the Models tab's list marks as chosen, and whose access is told; unseen.
     """
 
     model: gr.Dropdown
@@ -68,7 +68,7 @@ class ModelPanel:
             )  # fmt: skip
         chosen = gr.Textbox(first.repo_id, visible="hidden", elem_id="chosen-model")
         typed = gr.Textbox("[]", visible="hidden", elem_id="typed-models")
-        marked = heard("GemmaSpace.models.mark(props.value)")
+        marked = heard("GemmaSpace.models.mark(props.value);")
         gr.HTML("<h2>In memory</h2>", elem_classes="section-title")
         status = gr.HTML('<div class="status-card"><p>Looking at this machine…</p></div>')
         return cls(model, precision, attention, chosen, typed, marked, card, status)

@@ -15,10 +15,12 @@ from gemma_space.catalog import Checkpoint
 from gemma_space.errors import GemmaSpaceError
 from gemma_space.library import Library
 from gemma_space.ui import present, present_models
+from gemma_space.ui.access_lines import AccessLines
 from gemma_space.ui.choosing import Choosing
 from gemma_space.ui.events import Updates, Values, listen
 from gemma_space.ui.model_card import ModelCard
 from gemma_space.ui.present_models import Line
+from gemma_space.ui.scripted import scripted
 
 CONVERSATIONS = [("2K", 2048), ("8K", 8192), ("32K", 32_768), ("128K", 131_072)]
 ALL_FAMILIES = "All families"
@@ -40,6 +42,7 @@ class ModelsTab:
     name: gr.Textbox | None
     add: gr.Button | None
     added: gr.HTML | None
+    check: gr.Button
     listing: gr.HTML
     card: ModelCard
     use: gr.Button
@@ -65,6 +68,9 @@ class ModelsTab:
                 label="Only what fits", min_width=120, scale=0, elem_id="only-fitting"
             )
         name, add, added = _another() if library.takes_any else (None, None, None)
+        with gr.Row(elem_classes="check-access"):
+            check = gr.Button("Check access", size="sm", min_width=80, elem_id="check-access")
+            scripted("GemmaSpace.access.placeSummary(element);", elem_id="access-summary")
         shown = gr.HTML(
             '<p class="hint">Looking at this machine…</p>', elem_id="model-list",
             apply_default_css=False,
@@ -79,7 +85,8 @@ class ModelsTab:
                     "Chat with it", variant="primary", size="sm", min_width=100,
                     elem_id="chat-with-it",
                 )  # fmt: skip
-        return cls(tab, text, family, only_fitting, tokens, name, add, added, shown, card, use)
+        return cls(tab, text, family, only_fitting, tokens, name, add, added, check, shown, card,
+                   use)  # fmt: skip
 
 
 def _families(library: Library) -> list[str]:
@@ -100,26 +107,31 @@ def _another() -> tuple[gr.Textbox, gr.Button, gr.HTML]:
     return name, add, added
 
 
-def wire(shown: ModelsTab, choosing: Choosing, tabs: gr.Tabs, changes: Sequence[Any]) -> None:
+def wire(
+    shown: ModelsTab, choosing: Choosing, access: AccessLines, tabs: gr.Tabs,
+    changes: Sequence[Any],
+) -> None:  # fmt: skip
     """Listen to the tab's own components.
 
     Args:
-        changes: events after which other models are in memory.
+        changes: what triggers once other models are in memory, or another token acts.
     """
     panel = choosing.panel
 
     def on_list(values: Values) -> Updates:
-        typed = panel.remembered(values)
-        return {shown.listing: _list(choosing.library, typed, int(values[shown.tokens]))}
+        tokens, has_token = int(values[shown.tokens]), access.has_token(values)
+        typed = _found(choosing.library, panel.remembered(values), values.token)
+        return {shown.listing: _list(choosing.library, typed, tokens, values.token, has_token)}
 
     def on_use(values: Values) -> Updates:
-        row = choosing.library.find(values[panel.model])
+        row = choosing.library.find(values[panel.model], values.token)
         return {tabs: gr.Tabs(selected="prompt" if row.variant == "base" else "chat")}
 
-    for trigger in (shown.tab.select, shown.tokens.change, panel.typed.change,
-                    *(event.then for event in changes)):  # fmt: skip
+    for trigger in (shown.tab.select, shown.tokens.change, panel.typed.change, *changes):
         listen([trigger], on_list, {panel.typed, shown.tokens}, [shown.listing],
                trigger_mode="always_last")  # fmt: skip
+    listen([shown.tab.select], None, js="() => GemmaSpace.access.askEvery(false)")
+    listen([shown.check.click], None, js="() => GemmaSpace.access.askEvery(true)")
     choosing.listen_for_picks(shown.listing)
     listen([shown.use.click], on_use, {panel.model}, [tabs], on_error=choosing.pick_failed)
     _wire_filters(shown)
@@ -142,9 +154,9 @@ def _wire_another(shown: ModelsTab, choosing: Choosing) -> None:
     async def on_add(values: Values) -> AsyncGenerator[Updates]:
         text = (values[name] or "").strip()
         yield {added: present.looking(text) if text else ""}
-        typed = choosing.panel.remembered(values)
-        chosen = await asyncio.to_thread(choosing.choose, text, "auto", typed)
-        yield {**chosen, name: "", added: present.found(choosing.library.find(text).title)}
+        chosen = await asyncio.to_thread(choosing.choose, text, "auto", values)
+        row = await asyncio.to_thread(choosing.library.find, text, values.token)
+        yield {**chosen, name: "", added: present.found(row.title)}
 
     def failed(words: str, _values: Values) -> Updates:
         return {added: present.problem(words)}
@@ -153,25 +165,27 @@ def _wire_another(shown: ModelsTab, choosing: Choosing) -> None:
            [*choosing.choose_outputs(), name, added], on_error=failed)  # fmt: skip
 
 
-def _list(library: Library, typed: Sequence[str], tokens: int) -> str:
+def _list(
+    library: Library, typed: Sequence[Checkpoint], tokens: int, token: str | None, has_token: bool
+) -> str:
     loaded: dict[str, list[str]] = {}
-    for one in library.status().loaded:
+    for one in library.status(token).loaded:
         loaded.setdefault(one.repo_id, []).append(one.precision)
 
     def line(row: Checkpoint, is_typed: bool = False) -> Line:
-        return Line(row=row, fits=library.fits(row, tokens), typed=is_typed,
+        return Line(row=row, fits=library.fits(row, tokens), typed=is_typed, has_token=has_token,
                     loaded=tuple(loaded.get(row.repo_id, ())))  # fmt: skip
 
-    lines = [line(row, True) for row in _found(library, typed)]
+    lines = [line(row, True) for row in typed]
     return present_models.model_list([*lines, *map(line, library.choices())], tokens)
 
 
-def _found(library: Library, typed: Sequence[str]) -> list[Checkpoint]:
+def _found(library: Library, typed: Sequence[str], token: str | None) -> list[Checkpoint]:
     """The rows of names that were found before; what is gone by now is left out."""
     rows = []
     for name in typed:
         try:
-            rows.append(library.find(name))
+            rows.append(library.find(name, token))
         except GemmaSpaceError:
             continue
     return rows

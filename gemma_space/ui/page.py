@@ -12,6 +12,8 @@ import gradio as gr
 from gemma_space.playground import Playground
 from gemma_space.settings import Settings
 from gemma_space.ui import chat_tab, models_tab, prompt_tab
+from gemma_space.ui.access_lines import AccessLines
+from gemma_space.ui.access_panel import AccessPanel
 from gemma_space.ui.choosing import Choosing
 from gemma_space.ui.conversations import Conversations
 from gemma_space.ui.events import listen
@@ -22,7 +24,7 @@ from gemma_space.ui.theme import GemmaSpaceTheme
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 DEPLOYER_NOTE = (
-    "<p>Gated models run here on the host's own Hugging Face access; "
+    '<p role="note">Gated models run here on the host\'s own Hugging Face access; '
     "the models' licences apply to what you do with them.</p>"
 )
 
@@ -30,15 +32,18 @@ DEPLOYER_NOTE = (
 def build(playground: Playground, settings: Settings) -> None:
     """Build the page inside the `gr.Blocks` at hand."""
     examples = json.loads((ASSETS / "examples.json").read_text(encoding="utf-8"))
+    lends = settings.access == "deployer"
     with gr.Sidebar(elem_id="sidebar", width=320):
         panel = ModelPanel.build(playground)
-        if settings.access == "deployer":
-            gr.HTML(DEPLOYER_NOTE, elem_classes="model-note")
+        access = AccessLines.build(playground.library, panel, playground.default_model, lends)
+        who = AccessPanel.build(playground.visitors, settings.signs_in)
         kept = Conversations()
     with gr.Row(elem_id="header"):
         wordmark = (ASSETS / "wordmark.svg").read_text(encoding="utf-8")
         gr.HTML(f"<h1>{wordmark}</h1>", elem_id="wordmark", apply_default_css=False)
-        scripted("theme-toggle", "GemmaSpace.mountThemeToggle(element);")
+        scripted("GemmaSpace.mountThemeToggle(element);", elem_id="theme-toggle")
+    if lends:
+        gr.HTML(DEPLOYER_NOTE, elem_id="deployer-note")
     with gr.Tabs(selected="chat", elem_id="tabs") as tabs:
         with gr.Tab("Chat", id="chat", elem_id="chat-tab"):
             replies = chat_tab.build(playground, panel, kept, tabs, examples)
@@ -51,7 +56,11 @@ def build(playground: Playground, settings: Settings) -> None:
             models = ModelsTab.build(playground.library, tab)
     choosing = Choosing(playground.library, panel, (panel.card, models.card))
     changes = choosing.wire(uses=[*replies, *runs])
-    models_tab.wire(models, choosing, tabs, changes)
+    models_tab.wire(
+        models, choosing, access, tabs, [*(event.then for event in changes), who.changed.change]
+    )
+    who.wire()
+    choosing.wire_access(access.wire(), who.changed.change)
     # On a phone the sidebar opens over the page; nobody came for that.
     listen([], None, js="() => GemmaSpace.closeSidebarOnPhone()")
 
@@ -60,7 +69,7 @@ def launch_options(assets: Path) -> dict[str, Any]:
     """What `launch()` needs for this page's look and scripts."""
     return {
         "theme": GemmaSpaceTheme(),
-        "css_paths": [assets / "style.css", assets / "models.css"],
+        "css_paths": [assets / f"{name}.css" for name in ("style", "models", "access")],
         "head": head(assets / "js"),
         "favicon_path": assets / "icon.svg",
     }

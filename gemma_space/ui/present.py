@@ -4,6 +4,7 @@ Knows how a byte count, a load, a reply and a machine read. Does not know where 
 """
 
 import math
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -26,10 +27,8 @@ VARIANTS = {
     "base": "Base model: it continues text and was not trained to chat.",
     "adapter": "LoRA adapter: a small file of changes, attached to its base while you use it.",
 }
-GATED_NOTE = (
-    "Gated: Google asks you to accept its terms on the model's Hugging Face page before "
-    "you can use it."
-)
+# What ends a sentence does not belong to an address.
+_ADDRESS = re.compile(r"https?://[^\s<>\"']*[^\s<>\"'.,;:!?)]")
 
 
 def format_count(count: int) -> str:
@@ -76,13 +75,17 @@ def model_note(row: Checkpoint) -> str:
 
 def sentences(row: Checkpoint) -> tuple[str, ...]:
     """What a visitor should know about a checkpoint beside its numbers."""
-    gated = GATED_NOTE if row.gated else ""
-    return tuple(text for text in (row.note, VARIANTS.get(row.variant, ""), gated) if text)
+    return tuple(text for text in (row.note, VARIANTS.get(row.variant, "")) if text)
 
 
 def looking(name: str) -> str:
     """What stands in for a model that was named, until it is known whether there is one."""
     return f'<p class="hint" role="status">Looking at {escape(name[:100])}…</p>'
+
+
+def withheld(name: str) -> str:
+    """What stands in for a model that this visitor may not look at."""
+    return f'<p class="hint">What {escape(name[:100])} is cannot be told without access.</p>'
 
 
 def found(title: str) -> str:
@@ -98,11 +101,17 @@ def load_words(progress: LoadProgress, title: str) -> str:
         return f"{title} is ready."
     verb = "Downloading" if progress.phase == "download" else "Loading"
     if not progress.total_bytes:
-        return f"{verb} {title}…"
+        return f"{verb} {title}… {progress.note}".rstrip()
     done, total = show_bytes(progress.done_bytes), show_bytes(progress.total_bytes)
     done = done.removesuffix(total[total.rindex(" ") :])  # "7 of 8 MB", "900 KB of 8 MB"
-    left = f", {time_left(progress.seconds_left)}" if progress.seconds_left is not None else ""
-    return f"{verb} {title}… {done} of {total}{left}"
+    told = [f"{verb} {title}… {done} of {total}"]
+    if progress.note:
+        return f"{told[0]}. {progress.note}"
+    if progress.bytes_per_second is not None:
+        told.append(f"{show_bytes(progress.bytes_per_second)}/s")
+    if progress.seconds_left is not None:
+        told.append(time_left(progress.seconds_left))
+    return ", ".join(told)
 
 
 def time_left(seconds: float) -> str:
@@ -134,7 +143,22 @@ def load_bar(progress: LoadProgress, title: str) -> str:
 
 def problem(text: str) -> str:
     """An error's sentence as HTML."""
-    return f'<p class="problem" role="alert">{escape(text)}</p>'
+    return f'<p class="problem" role="alert">{linked(text)}</p>'
+
+
+def linked(text: str) -> str:
+    """A text as HTML in which each address is a link that shows where it leads."""
+
+    def link(found: re.Match[str]) -> str:
+        address = found.group()
+        shown = address.partition("://")[2].partition("?")[0]
+        return f'<a href="{escape(address)}" target="_blank" rel="noopener">{escape(shown)}</a>'
+
+    parts, at = [], 0
+    for found in _ADDRESS.finditer(text):
+        parts += [escape(text[at : found.start()]), link(found)]
+        at = found.end()
+    return "".join((*parts, escape(text[at:])))
 
 
 def stats(generation: Generation) -> list[str]:

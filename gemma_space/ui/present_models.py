@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from gemma_space import hub
 from gemma_space import precision as rules
 from gemma_space.catalog import DEMO_ADAPTER_ID, DEMO_REPO_ID, Checkpoint
 from gemma_space.memory import show_bytes
 from gemma_space.precision import FAMILY_TITLES
 from gemma_space.reports import Fit, PrecisionFit
 from gemma_space.types import Precision
+from gemma_space.ui import present_access
 from gemma_space.ui.present import LICENSES, format_context, format_count, sentences
 
-HUB = "https://huggingface.co/"
 YOURS, DEMO, HERE, OTHER = "Yours", "Demo", "On this machine", "Other"
 # Groups of the list, as the catalogue orders the families.
 GROUPS = (
@@ -30,12 +31,16 @@ KINDS = {"base": "Base", "instruct": "Instruct", "adapter": "Adapter"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A checkpoint in the list: what each precision takes, and those it is in memory in."""
+    """A checkpoint in the list: what each precision takes, and those it is in memory in.
+
+    `has_token`: some token acts for the visitor, so that the Hub is asked about access.
+    """
 
     row: Checkpoint
     fits: dict[str, PrecisionFit]
     loaded: tuple[str, ...] = ()
     typed: bool = False
+    has_token: bool = False
 
 
 # --- the fit meter ------------------------------------------------------------------------------
@@ -191,7 +196,7 @@ def _line(line: Line, tokens: int) -> str:
         f'<li class="model" data-model="{escape(row.repo_id)}" data-fits="{int(fitting)}">'
         f'<div class="model-about"><p class="model-title">{escape(row.title)}'
         f"{_in_memory(line)}</p>"
-        f'<p class="model-id">{_identity(row)}</p>{_facts(row)}</div>'
+        f'<p class="model-id">{_identity(row)}</p>{_facts(row, line.has_token)}</div>'
         f'<div class="precisions" role="group" aria-label="{escape(row.title)}">{buttons}</div>'
         "</li>"
     )
@@ -207,17 +212,18 @@ def _identity(row: Checkpoint) -> str:
     name = escape(row.repo_id)
     if row.is_local:
         return f"<span>{name}</span>"
-    return f'<a href="{HUB}{name}" target="_blank" rel="noopener">{name}</a>'
+    page = escape(hub.repo_url(row.repo_id))
+    return f'<a href="{page}" target="_blank" rel="noopener">{name}</a>'
 
 
-def _facts(row: Checkpoint) -> str:
-    access = "On this machine" if row.is_local else "Gated" if row.gated else "Open"
+def _facts(row: Checkpoint, has_token: bool) -> str:
     kind = f"Adapter of {row.base.title}" if row.base is not None else KINDS[row.variant]
     numbers = (f"{format_count(row.parameters)} parameters",
                f"{format_context(row.context_length)} tokens of context")  # fmt: skip
-    terms = (LICENSES.get(row.license, row.license), access, kind)
+    access = f"<span data-access>{present_access.unasked(row, has_token)}</span>"
+    terms = (escape(LICENSES.get(row.license, row.license)), access, escape(kind))
     return "".join(
-        f'<p class="model-facts">{escape(" · ".join(filter(None, facts)))}</p>'
+        f'<p class="model-facts">{" · ".join(filter(None, facts))}</p>'
         for facts in (numbers, terms)
     )
 

@@ -4,6 +4,7 @@ Knows the way from the typed prompt to the completion and its footer. Does not k
 nothing is added to the prompt but the BOS that the switch asks for.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -126,12 +127,13 @@ def build(playground: Playground, panel: ModelPanel) -> list[Any]:
         tab = PromptWidgets.build(playground)
 
     async def complete(values: Values, prompt: str) -> AsyncGenerator[Updates]:
-        request = tab.read(values, panel, prompt)
-        async with aclosing(paced(lambda: playground.complete(request), STATE_SECONDS)) as steps:
+        request, token = tab.read(values, panel, prompt), values.token
+        row = await asyncio.to_thread(playground.library.find, request.model, token)
+        completion = paced(lambda: playground.complete(request, token), STATE_SECONDS)
+        async with aclosing(completion) as steps:
             async for step in steps:
                 if isinstance(step, LoadProgress):
-                    title = playground.library.find(request.model).title
-                    yield {tab.footer: present.load_bar(step, title)}
+                    yield {tab.footer: present.load_bar(step, row.title)}
                 else:
                     footer = present.completion_footer(step)
                     yield {tab.completion: step.text, tab.footer: footer}
@@ -158,9 +160,10 @@ def build(playground: Playground, panel: ModelPanel) -> list[Any]:
     def on_count(values: Values) -> Updates:
         if not values[tab.prompt]:  # nobody is waiting for a tokenizer to be fetched
             return {tab.count: ""}
-        model, parse_special = values[panel.chosen], values[tab.parse_special]
-        counted = len(playground.tokenize(values[tab.prompt] or "", model, parse_special).tokens)
-        limit = playground.library.find(model).context_length
+        model, token = values[panel.chosen], values.token
+        text, parse_special = values[tab.prompt], values[tab.parse_special]
+        counted = len(playground.tokenize(text, model, parse_special, token).tokens)
+        limit = playground.library.find(model, token).context_length
         return {tab.count: present.token_meter(
             counted + values[tab.add_bos], limit, int(values[length])
         )}  # fmt: skip
@@ -169,8 +172,10 @@ def build(playground: Playground, panel: ModelPanel) -> list[Any]:
         return {tab.count: present.problem(text)}
 
     def on_model(values: Values) -> Updates:
-        model = values[panel.chosen]
-        return tab.sampling.show(playground.default_params(model), playground.max_new_tokens(model))
+        model, token = values[panel.chosen], values.token
+        return tab.sampling.show(
+            playground.default_params(model, token), playground.max_new_tokens(model, token)
+        )
 
     length = tab.sampling.sliders["max_new_tokens"]
     inputs, shown = tab.inputs(panel), [*tab.running(), tab.prompt]

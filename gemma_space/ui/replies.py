@@ -5,6 +5,7 @@ leaves unanswered, the one streaming handler answers. The server keeps nothing: 
 handed to the browser (`conversations`).
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -119,11 +120,13 @@ class Replies:
         if not turns or turns[-1].footer != present.waiting():
             yield {self.tab.notice: gr.update()}  # yielding nothing would empty the outputs
             return
-        request = self.tab.read(values, self.panel)
-        row = self.playground.library.find(request.model)
+        request, token = self.tab.read(values, self.panel), values.token
+        # A typed name may mean a question to the Hub.
+        row = await asyncio.to_thread(self.playground.library.find, request.model, token)
         asked, replied = turns[:-1], turns[-1]
         seconds = LONG_STATE_SECONDS if len(turns) > LONG_MESSAGES else STATE_SECONDS
-        async with aclosing(paced(lambda: self.playground.chat(request), seconds)) as steps:
+        chat = paced(lambda: self.playground.chat(request, token), seconds)
+        async with aclosing(chat) as steps:
             async for step in steps:
                 if isinstance(step, LoadProgress):
                     words = present.load_words(step, row.title)

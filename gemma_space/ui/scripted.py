@@ -3,6 +3,7 @@
 Knows the order of the scripts. Does not know what they draw.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,17 @@ SCRIPTS = (
     "store",
     "transfer",
     "conversations",
+    "access",
     "models",
 )  # a later one uses an earlier one
 
 
-def scripted(elem_id: str, js_on_load: str, **props: Any) -> gr.HTML:
+def scripted(js_on_load: str, **props: Any) -> gr.HTML:
     """A place for a script to draw in; Gradio puts nothing there itself."""
     return gr.HTML(
         "",
         html_template="<div></div>",
         apply_default_css=False,
-        elem_id=elem_id,
         js_on_load=js_on_load,
         **props,
     )
@@ -39,14 +40,25 @@ def clickable(value: str, elem_class: str) -> gr.HTML:
     )
 
 
-def heard(js: str) -> gr.HTML:
-    """An unseen output: `js` runs whenever a handler sets it, with the value in `props.value`."""
+def heard(js: str, mounted: str = "") -> gr.HTML:
+    """An unseen output: `js` runs whenever a handler sets it, with the value in `props.value`.
+
+    `mounted` runs once, before.
+    """
     return gr.HTML(
         "",
         html_template="<span></span>",
         visible="hidden",
-        js_on_load=f"watch('value', () => {{ {js} }});",
+        js_on_load=f"{mounted} watch('value', () => {{ {js} }});",
     )
+
+
+def for_script(facts: object) -> str:
+    """JSON for a script, as an HTML component's value or inside one's code.
+
+    Gradio warns of markup there; in JSON a `<` can be spelled out.
+    """
+    return json.dumps(facts).replace("<", "\\u003c")
 
 
 def head(folder: Path) -> str:

@@ -74,7 +74,8 @@ def test_everything_the_page_uses_is_private(app: Served) -> None:
     config = httpx.get(app.url + "config").json()
     public = {d["api_name"] for d in config["dependencies"] if d["api_visibility"] == "public"}
     assert public == {
-        "models", "status", "check_access", "load", "unload", "chat", "generate", "tokenize", "render_chat",
+        "models", "status", "check_access", "load", "unload", "chat", "generate", "tokenize",
+        "render_chat",
     }  # fmt: skip
 
 

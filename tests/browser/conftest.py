@@ -53,9 +53,11 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def served(playground: Playground, port: int | None = None) -> Iterator[str]:
+def served(
+    playground: Playground, port: int | None = None, settings: Settings | None = None
+) -> Iterator[str]:
     """The whole app on `playground`, at the address this gives."""
-    demo = build_app(playground, Settings())
+    demo = build_app(playground, settings or Settings())
     options = launch_options()
     _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, server_port=port, **options)
     try:

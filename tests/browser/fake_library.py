@@ -9,9 +9,15 @@ from dataclasses import dataclass, field
 
 from gemma_space import memory, precision
 from gemma_space.catalog import ALL_PRECISIONS, NO_FP16, Checkpoint, KVGroup, Linears
-from gemma_space.errors import InvalidRequestError, LoadError, ModelNotFoundError
+from gemma_space.errors import (
+    AccessDeniedError,
+    InvalidRequestError,
+    LoadError,
+    ModelNotFoundError,
+)
 from gemma_space.reports import Fit, LoadedRow, LoadProgress, PrecisionFit, Status
 from gemma_space.types import Attention, Precision
+from tests.browser.fake_access import FakeDoctor
 
 MEGABYTE = 1 << 20
 BUDGET = 8 << 30
@@ -40,6 +46,7 @@ ROWS = (
                quantization="int8", note="These files are quantized already."),
 )  # fmt: skip
 TYPED = checkpoint("someone/other-gemma", "other-gemma", family="codegemma")
+PRIVATE = checkpoint("someone/private-gemma", "private-gemma", gated=True)
 
 
 @dataclass
@@ -52,6 +59,8 @@ class FakeLibrary:
         unlike_auto: what of it was loaded with another attention; `fit` does not know it.
         evicts: what the fit of anything not in memory says would leave.
         fail_load: the sentence of an error in place of a load.
+        note: what its steps note beside the bytes.
+        tokens: what each question was asked with, by the name of the method.
     """
 
     takes_any: bool = True
@@ -61,6 +70,9 @@ class FakeLibrary:
     unlike_auto: list[tuple[str, str]] = field(default_factory=list)
     evicts: tuple[str, ...] = ()
     fail_load: str = ""
+    note: str = ""
+    doctor: FakeDoctor = field(default_factory=lambda: FakeDoctor((*ROWS, TYPED)))
+    tokens: dict[str, str | None] = field(default_factory=dict)
 
     def reset(self) -> None:
         """As at first; the page holds on to this object."""
@@ -70,12 +82,18 @@ class FakeLibrary:
         return ROWS
 
     def find(self, model: object, token: str | None = None) -> Checkpoint:
+        self.tokens["find"] = token
+        if model == PRIVATE.repo_id:
+            if token is None or self.doctor.verdicts.get(PRIVATE.repo_id):
+                raise AccessDeniedError("The Hub has no such repository.", "Check the name.")
+            return PRIVATE
         for row in (*ROWS, TYPED) if self.takes_any else ROWS:
             if row.repo_id == model:
                 return row
         raise ModelNotFoundError(f"There is no model “{model}” here.", "Choose one from the list.")
 
-    def status(self) -> Status:
+    def status(self, token: str | None = None) -> Status:
+        self.tokens["status"] = token
         loaded = tuple(
             LoadedRow(repo_id=repo_id, precision=name, revision="main", nbytes=8 * MEGABYTE,
                       leases=0, idle_seconds=1.0)
@@ -92,7 +110,11 @@ class FakeLibrary:
     def attentions(self, row: Checkpoint) -> tuple[Attention, ...]:
         return (Attention.AUTO, Attention.EAGER)
 
-    def fit(self, row: Checkpoint, wanted: Precision, how: Attention = Attention.AUTO) -> Fit:
+    def fit(
+        self, row: Checkpoint, wanted: Precision, how: Attention = Attention.AUTO,
+        token: str | None = None,
+    ) -> Fit:  # fmt: skip
+        self.tokens["fit"] = token
         fits = self.fits(row)
         chosen, note = precision.choose(row, wanted, lambda p: fits[p].reason)
         needed, key = memory.needs(row, chosen), (row.repo_id, str(chosen))
@@ -100,7 +122,7 @@ class FakeLibrary:
         return Fit(
             precision=chosen, note=note, weights_bytes=needed.weights_bytes,
             kv_bytes=needed.kv_bytes, tokens=needed.tokens, budget_bytes=BUDGET,
-            taken_bytes=sum(memory.needs(self.find(model), Precision(name)).total_bytes
+            taken_bytes=sum(memory.needs(self.find(model, token), Precision(name)).total_bytes
                             for model, name in self.in_memory),
             loaded=loaded,
             fits=loaded or fits[chosen].fits, evicts=() if loaded else self.evicts,
@@ -113,10 +135,11 @@ class FakeLibrary:
         attention_name: str = "auto",
     ) -> Iterator[LoadProgress]:  # fmt: skip
         self.loads.append((model, precision_name, attention_name))
+        self.tokens["load"] = token
         if self.fail_load:
             raise LoadError(self.fail_load, "Try again.")
         yield from self.loading()
-        chosen = self.fit(self.find(model), Precision(precision_name)).precision
+        chosen = self.fit(self.find(model, token), Precision(precision_name)).precision
         self.in_memory.append((model, str(chosen)))
         if attention_name != Attention.AUTO:
             self.unlike_auto.append((model, str(chosen)))
@@ -126,16 +149,18 @@ class FakeLibrary:
         """The steps of a load, of anything."""
         for step in range(self.load_steps):
             done = 8 * MEGABYTE * step // self.load_steps
-            left = 40.0 if step else None
+            speed, left = (2.5 * MEGABYTE, 40.0) if step else (None, None)
             yield LoadProgress(
-                phase="load", done_bytes=done, total_bytes=8 * MEGABYTE, seconds_left=left
-            )
+                phase="load", done_bytes=done, total_bytes=8 * MEGABYTE, seconds_left=left,
+                bytes_per_second=speed, note=self.note,
+            )  # fmt: skip
             time.sleep(0.1)
 
     def unload(self, model: str, precision_name: str = "auto", token: str | None = None) -> Status:
+        self.tokens["unload"] = token
         leaving = [key for key in self.in_memory
                    if key[0] == model and precision_name in ("auto", key[1])]  # fmt: skip
         if not leaving:
             raise InvalidRequestError("This model is not loaded in this precision.")
         self.in_memory = [key for key in self.in_memory if key not in leaving]
-        return self.status()
+        return self.status(token)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gemma_space.controls import default_params
-from gemma_space.errors import GenerationError
+from gemma_space.errors import GemmaSpaceError, GenerationError
 from gemma_space.reports import LoadProgress
 from gemma_space.types import (
     ChatRequest,
@@ -18,6 +18,8 @@ from gemma_space.types import (
     Tokenization,
     TokenPiece,
 )
+from gemma_space.visitors import Visitors
+from tests.browser.fake_access import FakeHub
 from tests.browser.fake_library import FakeLibrary
 
 
@@ -30,6 +32,9 @@ class FakePlayground:
         requests, completions: what was asked for.
         fail_after: how many words are said before an error; None for no error.
         spoken_at: when each word was said, in seconds since the epoch.
+        refusal: an error in place of any reply.
+        tokens: what each question was asked with, by the name of the method.
+        own_token: the login of whoever runs the server.
     """
 
     words: tuple[str, ...] = ("A ", "short ", "reply.")
@@ -43,25 +48,41 @@ class FakePlayground:
     requests: list[ChatRequest] = field(default_factory=list)
     completions: list[CompletionRequest] = field(default_factory=list)
     spoken_at: list[float] = field(default_factory=list)
+    refusal: GemmaSpaceError | None = None
+    tokens: dict[str, str | None] = field(default_factory=dict)
+    hub: FakeHub = field(default_factory=FakeHub)
+    own_token: str | None = None
+    visitors: Visitors = field(init=False)
+
+    def __post_init__(self) -> None:
+        own = (lambda: self.own_token) if self.own_token else None
+        self.visitors = Visitors(self.hub.access(), own)
 
     def reset(self) -> None:
         """Back to the usual script, with an empty log."""
         usual = FakePlayground()
-        for name in ("words", "seconds", "notes", "finish_reason", "fail_after", "events"):
+        for name in ("words", "seconds", "notes", "finish_reason", "fail_after", "events",
+                     "refusal", "tokens"):  # fmt: skip
             setattr(self, name, getattr(usual, name))
         self.requests, self.completions, self.spoken_at = [], [], []
+        self.hub.asked, self.hub.reachable = [], True
         self.library.reset()
 
-    def default_params(self, model: str) -> SamplingParams:
+    def default_params(self, model: str, token: str | None = None) -> SamplingParams:
+        self.tokens["default_params"] = token
         return default_params({"temperature": 1.0 if model == "fake/chat" else 0.0}, 512)
 
-    def max_new_tokens(self, model: str) -> int:
+    def max_new_tokens(self, model: str, token: str | None = None) -> int:
+        self.tokens["max_new_tokens"] = token
         return 1024
 
     def chat(
         self, request: ChatRequest, token: str | None = None
     ) -> Iterator[LoadProgress | Generation]:
         self.requests.append(request)
+        self.tokens["chat"] = token
+        if self.refusal:
+            raise self.refusal
         yield from self.library.loading()
         if request.messages[-1].content == "Fail":
             raise self._failure()
@@ -71,12 +92,18 @@ class FakePlayground:
         self, request: CompletionRequest, token: str | None = None
     ) -> Iterator[LoadProgress | Generation]:
         self.completions.append(request)
+        self.tokens["complete"] = token
+        if self.refusal:
+            raise self.refusal
         yield from self.library.loading()
         if request.prompt == "Fail":
             raise self._failure()
         yield from self._generate("")
 
-    def tokenize(self, text: str, model: str, parse_special: bool = True) -> Tokenization:
+    def tokenize(
+        self, text: str, model: str, parse_special: bool = True, token: str | None = None
+    ) -> Tokenization:
+        self.tokens["tokenize"] = token
         return Tokenization(tokens=tuple(TokenPiece(id=3, text=word) for word in text.split()))
 
     def _failure(self) -> GenerationError:

@@ -24,7 +24,7 @@ def test_load_and_unload(models: ModelsPage, fake: FakePlayground) -> None:
     models.press("Load")
     for place in (models.dock, models.sidebar):  # the same in both places
         expect(place.locator(".load")).to_contain_text(
-            re.compile(r"Loading Scripted Base… .+ of 8\.0 MiB, about 40 s left")
+            re.compile(r"Loading Scripted Base… .+ of 8\.0 MiB, 2\.5 MiB/s, about 40 s left")
         )
         expect(place.get_by_role("button", name="Cancel")).to_be_visible()
         expect(place.get_by_role("button", name="Load", exact=True)).to_be_hidden()

@@ -7,6 +7,7 @@ from typing import cast
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
+from gemma_space import hub
 from gemma_space.playground import Playground
 from tests.browser.chat_page import ChatPage
 from tests.browser.conftest import served
@@ -21,6 +22,7 @@ READABLE = (
     ".precision.refused b", ".precision.refused small", ".fit-head b", ".fit-key li", ".fit p",
     ".headline p", "#models-dock .problem", ".fit-instead .pill", "#chat-with-it",
 )  # fmt: skip
+GATED_PAGE = hub.repo_url("fake/base").partition("://")[2]
 
 
 @pytest.fixture
@@ -44,9 +46,9 @@ def test_each_precision_says_whether_it_fits(models: ModelsPage) -> None:
     expect(models.row("fake/chat")).to_contain_text("in memory: bf16")
     for words in ("6 B parameters", "128K tokens of context", "Apache 2.0", "Open", "Instruct"):
         expect(models.row("fake/large")).to_contain_text(words)
-    expect(models.row("fake/base")).to_contain_text("Gated · Base")
+    expect(models.row("fake/base")).to_contain_text("Gated: needs a token · Base")
     link = models.row("fake/base").get_by_role("link", name="fake/base")
-    expect(link).to_have_attribute("href", "https://huggingface.co/fake/base")
+    expect(link).to_have_attribute("href", hub.repo_url("fake/base"))
     expect(link).to_have_attribute("rel", "noopener")
 
 
@@ -252,7 +254,12 @@ def test_by_keyboard(models: ModelsPage) -> None:
     expect(models.precision).to_have_value(re.compile("^int8"))
     expect(models.cell("fake/base", "int8")).to_be_focused()
     expect(models.cell("fake/base", "int8")).to_be_in_viewport()
+    expect(models.dock.locator(".access")).to_contain_text("Scripted Base is gated")
     keyboard.press("Tab")  # the list is one stop
+    expect(models.dock.get_by_role("link", name=GATED_PAGE)).to_be_focused()
+    keyboard.press("Tab")
+    expect(models.dock.get_by_role("button", name="Check again")).to_be_focused()
+    keyboard.press("Tab")
     expect(models.dock.get_by_role("button", name="Load", exact=True)).to_be_focused()
     keyboard.press("Enter")
     expect(models.meter).to_contain_text("In memory")

@@ -15,20 +15,42 @@ from gemma_space.settings import Settings
 from gemma_space.types import Controls
 from gemma_space.ui import page, scripted
 from gemma_space.ui.controls import SamplingControls, read_seed
-from gemma_space.ui.events import listen
+from gemma_space.ui.events import Values, asked_by, listen
 from tests.browser.fake_playground import FakePlayground
 
 
 @pytest.fixture(scope="module")
 def demo() -> gr.Blocks:
-    with gr.Blocks() as demo:
-        page.build(cast(Playground, FakePlayground()), Settings())
+    return built()
+
+
+def built(fake: FakePlayground | None = None, settings: Settings | None = None) -> gr.Blocks:
+    fake = fake or FakePlayground()
+    with gr.Blocks() as demo, asked_by(fake.visitors):
+        page.build(cast(Playground, fake), settings or Settings())
     return demo
 
 
 def test_every_event_of_the_page_is_private(demo: gr.Blocks) -> None:
     assert len(demo.fns) > 15
     assert {fn.api_visibility for fn in demo.fns.values()} == {"private"}
+
+
+SPACE = Settings(space_id="someone/space", system="spaces", oauth_client_id="an-id")
+
+
+def test_signing_in_is_offered_where_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradio.routes.attach_oauth", lambda app: None)  # it asks for an account
+    there, here = built(settings=SPACE), built()
+    assert [type(block) for block in there.blocks.values()].count(gr.LoginButton) == 1
+    assert gr.LoginButton not in map(type, here.blocks.values())
+    assert there.get_api_info()["named_endpoints"] == {}
+    assert {fn.api_visibility for fn in there.fns.values()} == {"private"}
+
+
+def test_one_event_takes_the_token_and_none_gives_it_back(demo: gr.Blocks) -> None:
+    (box,) = (block for block in demo.blocks.values() if getattr(block, "type", "") == "password")
+    assert [fn.name for fn in demo.fns.values() if box in fn.inputs] == ["stream"]
 
 
 def test_no_session_state(demo: gr.Blocks) -> None:
@@ -41,8 +63,7 @@ def test_the_page_is_built_without_a_look_at_the_machine() -> None:
     fake = FakePlayground()
     for name in ("status", "fits", "fit", "attentions"):
         setattr(fake.library, name, fail)
-    with gr.Blocks():
-        page.build(cast(Playground, fake), Settings())
+    built(fake)
 
 
 def test_scripts_are_inline_and_name_no_path() -> None:
@@ -73,7 +94,7 @@ def widgets() -> tuple[SamplingControls, dict[Any, Any]]:
 def test_reading_the_widgets_sets_every_control() -> None:
     controls, values = widgets()
     values |= {controls.seed: " 7 ", controls.stop: "END\n\nSTOP\n", controls.ignore_eos: True}
-    read = controls.read(values)
+    read = controls.read(Values(values))
     assert all(getattr(read, field.name) is not None for field in fields(Controls))
     assert (read.seed, read.stop, read.ignore_eos) == (7, ("END", "STOP"), True)
     assert set(controls.sliders) == {control.name for control in CONTROLS}
@@ -101,18 +122,18 @@ def fail(*_: object) -> dict[Any, Any]:
 
 
 def test_an_error_becomes_a_toast_or_the_words_for_the_page() -> None:
-    with gr.Blocks() as demo:
+    with gr.Blocks() as demo, asked_by(FakePlayground().visitors):
         box, button = gr.Textbox(), gr.Button()
         listen([button.click], fail, {box}, [box])
         listen([button.click], fail, {box}, [box], on_error=lambda text, values: {box: text})
     toast, shown = (cast(Any, fn.fn) for fn in demo.fns.values())
     with pytest.raises(gr.Error, match="&lt;b&gt; is wrong"):
-        toast({box: "x"})
-    assert shown({box: "x"}) == {box: "<b> is wrong. Leave it out."}
+        toast({box: "x"}, None, None)
+    assert shown({box: "x"}, None, None) == {box: "<b> is wrong. Leave it out."}
 
 
 def test_what_runs_when_the_page_loads_follows_no_input() -> None:
-    with gr.Blocks() as demo:
+    with gr.Blocks() as demo, asked_by(FakePlayground().visitors):
         box = gr.Textbox()
         listen([], lambda values: {box: values[box]}, {box}, [box])
     (event,) = demo.fns.values()

@@ -125,10 +125,14 @@ def test_offloading_changes_nothing_about_the_gpus_shares(
     monkeypatch.setattr(memory, "machine_total_bytes", lambda: 200 * GIB)
     monkeypatch.setattr(memory, "needs", lambda *row: memory.Needs(100 * GIB, 0, 0))
     monkeypatch.setattr(loading, "load", loads)
+
+    def unheard(phase: object, done_bytes: int, total_bytes: int, note: str = "") -> None:
+        return
+
     wanted = Settings.model_validate({"cpu_offload": offload, **chosen})
     source = ModelSource(Access(probe=no_hub), wanted)
     with pytest.raises(InterruptedError):
-        source.load(tiny_key(checkpoints), None, lambda *told: None, lambda: False, None)
+        source.load(tiny_key(checkpoints), None, unheard, lambda: False, None)
     beside = int(200 * GIB * BUDGET_SHARE) if offload else 0
     assert seen[0]["max_memory"]["cpu"] == beside
     for gpu in (0, 1):

@@ -1,6 +1,7 @@
 """How values read on the page."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -75,6 +76,21 @@ def test_nothing_is_said_of_the_time_left_before_it_is_known() -> None:
     )
 
 
+def test_the_rate_and_what_else_goes_on() -> None:
+    step = LoadProgress(
+        phase="download", done_bytes=1200 * MEGABYTE, total_bytes=5000 * MEGABYTE,
+        bytes_per_second=45.1 * MEGABYTE, seconds_left=100,
+    )  # fmt: skip
+    words = "Downloading X… 1.2 of 4.9 GiB, 45.1 MiB/s, about 2 min left"
+    assert present.load_words(step, "X") == words
+    waiting = replace(step, note="The connection broke; attempt 2 of 6 in 4 s")
+    words = "Downloading X… 1.2 of 4.9 GiB. The connection broke; attempt 2 of 6 in 4 s"
+    assert present.load_words(waiting, "X") == words
+    begun = LoadProgress(phase="download", note="The Hub asks to wait; going on in 3 s")
+    words = "Downloading X… The Hub asks to wait; going on in 3 s"
+    assert present.load_words(begun, "X") == words
+
+
 def test_more_bytes_than_announced_is_a_full_bar() -> None:
     assert present.load_fraction(LoadProgress(phase="load", done_bytes=9, total_bytes=8)) == 1.0
 
@@ -88,10 +104,10 @@ def test_marks_in_the_model_list() -> None:
     assert present.choice_label(checkpoint(DEMO_REPO_ID, "Demo")) == "Demo · demo"
 
 
-def test_the_note_says_what_gated_and_base_mean() -> None:
+def test_the_note_says_what_base_means() -> None:
     note = present.model_note(checkpoint("a/b", "T", variant="base", gated=True, note="<i>x</i>"))
     for words in ("3.58 M parameters", "2K tokens", "Gemma Terms of Use", "not trained to chat",
-                  "accept its terms", "&lt;i&gt;x&lt;/i&gt;"):  # fmt: skip
+                  "&lt;i&gt;x&lt;/i&gt;"):  # fmt: skip
         assert words in note
 
 
@@ -165,6 +181,23 @@ def test_the_token_meter_warns_when_the_completion_has_no_room() -> None:
     tight = present.token_meter(1537, 2048, 512)
     assert "nearly-full" in tight
     assert "only 1,536 fit beside the 512 kept" in tight
+
+
+def test_addresses_become_links_that_show_where_they_lead() -> None:
+    html = present.linked("At https://hf.co/a/b, then <b>try</b> (http://x.y/z?a=1&b=2).")
+    new = 'target="_blank" rel="noopener"'
+    assert html == (
+        f'At <a href="https://hf.co/a/b" {new}>hf.co/a/b</a>, then &lt;b&gt;try&lt;/b&gt; '
+        f'(<a href="http://x.y/z?a=1&amp;b=2" {new}>x.y/z</a>).'
+    )
+    assert html in present.problem("At https://hf.co/a/b, then <b>try</b> (http://x.y/z?a=1&b=2).")
+
+
+@pytest.mark.parametrize(
+    "text", ["javascript:alert(1)", 'https://"onclick=x', "ftp://a.b", "https://"]
+)
+def test_nothing_else_becomes_a_link(text: str) -> None:
+    assert "<a " not in present.linked(text)
 
 
 def test_text_from_outside_is_escaped() -> None:

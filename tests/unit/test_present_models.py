@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gemma_space import hub
 from gemma_space.catalog import (
     ALL_PRECISIONS,
     DEMO_ADAPTER_ID,
@@ -141,8 +142,10 @@ def test_the_conversation_is_no_longer_than_the_context() -> None:
 
 def test_facts_and_links(tmp_path: Path) -> None:
     html = listed(line())
-    assert 'href="https://huggingface.co/google/gemma-x" target="_blank" rel="noopener"' in html
-    assert "Gemma Terms of Use · Gated · Instruct" in words(html)
+    page = hub.repo_url(ROW.repo_id)
+    assert f'<a href="{page}" target="_blank" rel="noopener">google/gemma-x</a>' in html
+    assert "Gemma Terms of Use · Gated: needs a token · Instruct" in words(html)
+    assert "Gemma Terms of Use · Gated · Instruct" in words(listed(line(has_token=True)))
     adapter = replace(ROW, repo_id="/my/<adapter>", variant="adapter", base=ROW, path=tmp_path)
     local = listed(Line(row=adapter, fits={}))
     assert "<a " not in local
@@ -187,4 +190,3 @@ def test_the_headline_escapes_and_tells() -> None:
     html = present_models.headline(replace(ROW, title="<b>", note="<i>"))
     assert "<h3>&lt;b&gt;</h3>" in html
     assert "<p>&lt;i&gt;</p>" in html
-    assert "Gated" in html

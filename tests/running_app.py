@@ -1,0 +1,82 @@
+"""The app in a process of its own, started as a deployer starts it, with nothing of this machine.
+
+Logs all that it can; every folder it may write is in one place, so that it can be searched.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.api.conftest import free_port
+from tests.stand_in_hub import StandInHub
+
+ROOT = Path(__file__).resolve().parents[1]
+LOUD = """
+import logging, runpy, sys
+logging.basicConfig(level=logging.DEBUG)
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+@dataclass
+class App:
+    """The process: its address, its folders, all it printed so far."""
+
+    url: str
+    home: Path
+    printed: Path
+    hub: StandInHub
+
+    def holds(self, secrets: Sequence[str]) -> list[str]:
+        """Where on the disk, or in what was printed, one of these is found."""
+        found = []
+        for file in [self.printed, *(f for f in self.home.rglob("*") if f.is_file())]:
+            body = file.read_bytes()
+            found += [f"{file}: {name}" for name in secrets if name.encode() in body]
+        return found
+
+
+@contextmanager
+def running(home: Path, hub: StandInHub, **more: str) -> Iterator[App]:
+    """Serve the app from an empty home until the block ends."""
+    port, printed = free_port(), home.parent / "printed.log"
+    home.mkdir()
+    for folder in ("hf", "tmp", "gradio", "cwd"):
+        (home / folder).mkdir()
+    dropped = ("GEMMA_SPACE_", "GRADIO_", "HF_")
+    environment = {n: v for n, v in os.environ.items() if not n.startswith(dropped)} | {
+        "PYTHONPATH": str(ROOT), "HOME": str(home), "TMPDIR": str(home / "tmp"),
+        "HF_HOME": str(home / "hf"), "GRADIO_TEMP_DIR": str(home / "gradio"),
+        "HF_ENDPOINT": hub.url, "GRADIO_SERVER_PORT": str(port), "CUDA_VISIBLE_DEVICES": "", **more,
+    }  # fmt: skip
+    with printed.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", LOUD, str(ROOT / "app.py")],
+            cwd=home / "cwd", env=environment, stdout=output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            url = f"http://127.0.0.1:{port}/"
+            _until_served(url, process)
+            yield App(url, home, printed, hub)
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _until_served(url: str, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        assert process.poll() is None, "the app ended"
+        try:
+            if httpx.get(url + "healthz").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise TimeoutError(url)
