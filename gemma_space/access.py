@@ -13,23 +13,24 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from cachetools import TLRUCache
+from cachetools import LRUCache, TLRUCache
 
 from gemma_space import hub
 from gemma_space.catalog import Checkpoint
 from gemma_space.errors import AccessDeniedError
 from gemma_space.hub import Account, Answer
 from gemma_space.reports import AccessReport
-from gemma_space.verdicts import DEFAULT_WAIT_SECONDS, in_words
+from gemma_space.verdicts import DEFAULT_WAIT_SECONDS, HOST, in_words
 
 READY_SECONDS = 300.0  # also how long a licence that was withdrawn still works here
 REFUSED_SECONDS = 20.0
 ACCOUNT_SECONDS = 3600.0
+MAX_WAIT_SECONDS = 3600.0
 MAX_KEPT = 5000
 # Of an open model nobody need be asked: what is in memory or on disk may be enough.
 UNANSWERED = ("hub_unreachable", "rate_limited")
-
-HOST = "The host of this page"
+REFUSALS = ("no_token", "license_not_accepted", "request_pending", "request_rejected",
+            "token_lacks_gated_scope", "repo_missing")  # fmt: skip
 
 
 class Access:
@@ -50,17 +51,19 @@ class Access:
         clock: Callable[[], float] = time.monotonic,
         whose: Callable[[str], Account] = hub.account,
     ) -> None:
-        self._deployer_token = deployer_token
+        self._deployer_token = (deployer_token or "").strip() or None
         self._lent: frozenset[str] = frozenset()
         self._probe, self._whose, self._clock = probe, whose, clock
         self._key = os.urandom(32)
         self._lock = threading.Lock()
-        self._answers: TLRUCache[bytes, Answer] = TLRUCache(
-            MAX_KEPT, ttu=lambda _, answer, now: now + _holds_seconds(answer), timer=clock
+        self._answers: TLRUCache[bytes, tuple[Answer, float]] = TLRUCache(
+            MAX_KEPT, ttu=lambda _, kept, now: now + _holds_seconds(kept[0]), timer=clock
         )
         self._accounts: TLRUCache[bytes, Account] = TLRUCache(
-            MAX_KEPT, ttu=lambda _, account, now: now + ACCOUNT_SECONDS, timer=clock
+            MAX_KEPT, ttu=lambda _, account, now: now + _known_seconds(account), timer=clock
         )
+        self._closed: set[str] = set()  # somebody was refused: not open, whatever was said before
+        self._granted: LRUCache[bytes, bool] = LRUCache(MAX_KEPT)
         self._commits: dict[tuple[str, str], str] = {}
 
     def lend(self, repo_ids: Iterable[str]) -> None:
@@ -73,7 +76,9 @@ class Access:
 
     def token_for(self, repo_id: str, visitor_token: str | None) -> str | None:
         """The token that acts for this visitor here: the deployer's where that is lent."""
-        return self._deployer_token if self.lends(repo_id) else visitor_token
+        if self.lends(repo_id):
+            return self._deployer_token
+        return (visitor_token or "").strip() or None
 
     def require(self, checkpoint: Checkpoint, visitor_token: str | None) -> str:
         """Return the commit to use, or refuse. A local folder needs nothing and asks nobody.
@@ -108,7 +113,9 @@ class Access:
             commit = answer.commit or revision
             self._commits[(repo_id, revision)] = commit
             return commit
-        if answer.verdict in UNANSWERED and not gated:
+        if answer.verdict in REFUSALS:
+            self._closed.add(repo_id)
+        if answer.verdict in UNANSWERED and not gated and repo_id not in self._closed:
             return self._commits.get((repo_id, revision), revision)
         who = HOST if self.lends(repo_id) else self._name(visitor_token)
         told = in_words(answer, repo_id, title or repo_id, revision, who)
@@ -123,7 +130,8 @@ class Access:
         caller asks anew.
 
         Args:
-            fresh: ask anew in any case, unless the Hub said how long it will not answer.
+            fresh: ask anew in any case, unless the Hub said how long it will not answer, or the
+                deployer's token is the one that asks: strangers must not use up its quota.
         """
         try:
             token = hub.clean_token(self.token_for(repo_id, visitor_token))
@@ -132,23 +140,34 @@ class Access:
         key = self._hashed(token, repo_id, revision)
         with self._lock:
             kept = self._answers.get(key)
-        if kept is not None and (kept.verdict == "rate_limited" or not fresh):
-            return kept
+        if kept is not None:
+            limited = kept[0].verdict == "rate_limited"
+            if limited or not fresh or self.lends(repo_id):
+                return self._as_of_now(*kept)
         answer = self._probe(repo_id, revision, token)
         with self._lock:
-            self._answers.pop(key, None)
-            self._answers[key] = answer
+            # No answer takes nothing away: a yes holds for its time.
+            if kept is None or kept[0].verdict != "ready" or answer.verdict not in UNANSWERED:
+                self._answers.pop(key, None)
+                self._answers[key] = (answer, self._clock())
+            if answer.verdict == "ready":
+                self._granted[key] = True
         return answer
 
-    def is_granted(self, checkpoint: Checkpoint, visitor_token: str | None) -> bool:
-        """Whether a yes for this visitor holds at this moment; nobody is asked."""
+    def _as_of_now(self, answer: Answer, asked_at: float) -> Answer:
+        """With what is left of a wait."""
+        if answer.wait_seconds is None:
+            return answer
+        return replace(answer, wait_seconds=answer.wait_seconds - (self._clock() - asked_at))
+
+    def was_granted(self, checkpoint: Checkpoint, visitor_token: str | None) -> bool:
+        """Whether this visitor has had a yes, and so knows the name; nobody is asked."""
         try:
             token = hub.clean_token(self.token_for(checkpoint.repo_id, visitor_token))
         except ValueError:
             return False
         with self._lock:
-            kept = self._answers.get(self._hashed(token, checkpoint.repo_id, checkpoint.revision))
-        return kept is not None and kept.verdict == "ready"
+            return self._hashed(token, checkpoint.repo_id, checkpoint.revision) in self._granted
 
     def report(
         self, checkpoint: Checkpoint, visitor_token: str | None, fresh: bool = False
@@ -198,9 +217,8 @@ class Access:
             kept = self._accounts.get(key)
         if kept is None:
             kept = self._whose(token)
-            if kept.verdict == "ready":
-                with self._lock:
-                    self._accounts[key] = kept
+            with self._lock:
+                self._accounts[key] = kept
         return kept
 
     def _name(self, visitor_token: str | None) -> str:
@@ -219,5 +237,11 @@ def _holds_seconds(answer: Answer) -> float:
     if answer.verdict == "ready":
         return READY_SECONDS
     if answer.verdict == "rate_limited":
-        return min(answer.wait_seconds or DEFAULT_WAIT_SECONDS, READY_SECONDS)
+        return min(answer.wait_seconds or DEFAULT_WAIT_SECONDS, MAX_WAIT_SECONDS)
     return 0.0 if answer.verdict == "hub_unreachable" else REFUSED_SECONDS
+
+
+def _known_seconds(account: Account) -> float:
+    if account.verdict == "ready":
+        return ACCOUNT_SECONDS
+    return 0.0 if account.verdict == "hub_unreachable" else REFUSED_SECONDS

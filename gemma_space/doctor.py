@@ -44,6 +44,8 @@ class Doctor:
         if row is None and self._shelf.takes_any and is_repo_id(name):
             return self._access.report_repository(name, token, fresh=fresh)
         row = row or self._shelf.find(model, token)
+        if self.hides(row, token):  # whether anybody typed it before is not told
+            return self._access.report_repository(row.repo_id, token, fresh=fresh)
         told = self._access.report(row, token, fresh)
         if row.base is None or not told.granted:
             return told
@@ -54,6 +56,7 @@ class Doctor:
         self, typed: Sequence[str] = (), token: str | None = None, *, fresh: bool = False
     ) -> dict[str, AccessReport]:
         """`check` for every model listed, and for those this visitor typed."""
+        self._access.account(token)  # asked once, not by all at the same time
         names = [*(row.repo_id for row in self._shelf.rows()), *typed]
         with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
             told = pool.map(lambda name: self.check(name, token, fresh=fresh), names)
@@ -65,6 +68,6 @@ class Doctor:
         return any(
             part.gated
             and not self._shelf.lists(part.repo_id)
-            and not self._access.is_granted(part, token)
+            and not self._access.was_granted(part, token)
             for part in parts
         )

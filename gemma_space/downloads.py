@@ -54,6 +54,7 @@ class _Running:
     done_bytes: int = 0
     total_bytes: int = 0
     note: str = ""
+    refused: bool = False
     settled: threading.Event = field(default_factory=threading.Event)
     folder: Path | None = None
     error: Exception | None = None
@@ -95,6 +96,15 @@ class Downloads:
         if kept.complete():
             return kept.folder
         download = self._join(repo_id, commit, token, weights)
+        self._wait(download, report, cancelled)
+        if download.refused and download.token != token:  # that was about somebody else
+            download = self._join(repo_id, commit, token, weights)
+            self._wait(download, report, cancelled)
+        if download.folder is None:
+            raise download.error or DownloadCancelledError()
+        return download.folder
+
+    def _wait(self, download: _Running, report: Report, cancelled: Callable[[], bool]) -> None:
         try:
             while not download.settled.wait(TICK_SECONDS):
                 report(download.done_bytes, download.total_bytes, download.note)
@@ -102,9 +112,6 @@ class Downloads:
                     raise DownloadCancelledError
         finally:
             self._leave(download)
-        if download.folder is None:
-            raise download.error or DownloadCancelledError()
-        return download.folder
 
     def _join(self, repo_id: str, commit: str, token: str | None, weights: bool) -> _Running:
         key = (repo_id, commit, weights)
@@ -151,6 +158,7 @@ class Downloads:
             )
             log.warning("download of %s: %s", download.repo_id, told["failed"])
             if told["failed"] not in RETRIED or in_vain >= MAX_ATTEMPTS or wait > MAX_WAIT_SECONDS:
+                download.refused = told["failed"] == "refused"
                 raise _in_words(download.repo_id, told, in_vain)
             for left in _countdown(wait):
                 download.note = _WAITING[told["failed"] == "rate_limited"].format(
@@ -176,7 +184,7 @@ class Downloads:
                     line = lines.get(timeout=TICK_SECONDS)
                 except queue.Empty:
                     if time.monotonic() - heard_at > STALL_SECONDS:
-                        self._plain_http = True
+                        self._plain_http = self._plain_http or bool(last.get("xet"))
                         return {**last, "failed": "broken", "error": "stall"}
                     continue
                 heard_at = time.monotonic()
@@ -238,7 +246,8 @@ def _in_words(repo_id: str, told: dict[str, Any], attempts: int) -> DownloadErro
             "Check that HF_HOME is a folder that may be written.",
         )
     return DownloadError(
-        f"The files of {repo_id} could not be downloaded; {attempts} attempts in a row failed.",
+        f"The files of {repo_id} could not be downloaded"
+        + (f"; {attempts} attempts in a row failed." if attempts > 1 else "."),
         "Check the network, then load it again; the files that are here are kept.",
     )
 

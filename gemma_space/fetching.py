@@ -26,12 +26,14 @@ from huggingface_hub import HfApi, constants, set_client_factory, snapshot_downl
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import tqdm as hub_tqdm
+from huggingface_hub.utils._runtime import is_xet_available
 
 from gemma_space.fetch_faults import FetchError, Refused, explain, refusing_client
-from gemma_space.kept_files import Kept, needed, sha256, whole
+from gemma_space.kept_files import PARTIAL, Kept, needed, sha256, whole
 
 TELL_SECONDS = 0.2
 GRACE_SECONDS = 1.0
+BEAT_SECONDS = 5.0
 LIST_SECONDS = 10
 # How often a slow connection's bar moves and a broken file may go on: every so many bytes.
 CHUNK_BYTES = 1 << 20
@@ -53,6 +55,7 @@ class Attempt:
         self._lock = threading.Lock()
         self._told_at = 0.0
         self._total = self._there = self._arrived = 0
+        self._stored: dict[str, str] = {}  # what the cache calls each file's contents
 
     def run(self) -> Path:
         """Have every needed file here, verified, and return their folder."""
@@ -63,11 +66,11 @@ class Attempt:
             if here is None:
                 raise
             return here
-        names = list(sizes)
-        kept = self._kept(self.commit)
+        names, kept = list(sizes), self._kept(self.commit)
+        threading.Thread(target=_beat, args=(kept.blobs,), daemon=True).start()
         bad: list[Path] = []
         for _ in range(2):
-            self._begin(kept.folder, sizes)
+            self._begin(kept, sizes)
             self._download(names)
             if not all((kept.folder / name).exists() for name in names):
                 raise FetchError("broken")
@@ -89,9 +92,11 @@ class Attempt:
             self.repo_id, revision=self.commit, files_metadata=True,
             token=self.token, timeout=LIST_SECONDS,
         )  # fmt: skip
+        self.commit = info.sha or self.commit  # a branch's name stood in for it
         files = {file.rfilename: file for file in info.siblings or ()}
         chosen = needed(files, self.weights)
         sums = {name: lfs.sha256 for name in chosen if (lfs := files[name].lfs) is not None}
+        self._stored = {name: sums.get(name) or files[name].blob_id or name for name in chosen}
         return {name: files[name].size or 0 for name in chosen}, sums
 
     def _here(self) -> Path | None:
@@ -111,16 +116,21 @@ class Attempt:
             raise FetchError("damaged", file=bad.name)
         return found
 
-    def _begin(self, folder: Path, sizes: dict[str, int]) -> None:
+    def _begin(self, kept: Kept, sizes: dict[str, int]) -> None:
         """Count what is missing, and see that the disk has room for it."""
-        missing = {name: size for name, size in sizes.items() if not (folder / name).exists()}
+        # Another commit may have brought the same contents.
+        missing = {
+            name: size
+            for name, size in sizes.items()
+            if not (kept.folder / name).exists() and not (kept.blobs / self._stored[name]).exists()
+        }
         self._total, needed_bytes = sum(sizes.values()), sum(missing.values())
         self._there, self._arrived = self._total - needed_bytes, 0
         self.cache.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self.cache).free
         if needed_bytes and free < needed_bytes + self.spare_bytes:
             raise FetchError("disk_full", needed_bytes=needed_bytes, free_bytes=free)
-        self.tell(finished=self._there)
+        self.tell(finished=self._there, xet=is_xet_available())
 
     def _download(self, names: list[str]) -> None:
         constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
@@ -135,8 +145,8 @@ class Attempt:
             wanted = kept.checksum(file, sums.get(file.name))
             if wanted is None:
                 continue
-            self.tell(checking=file.name)
-            if sha256(file) != wanted:
+            self.tell(checking=True)
+            if sha256(file, lambda: self._tell_seldom(checking=True)) != wanted:
                 yield file
 
     def _bar(self) -> type[hub_tqdm]:
@@ -164,8 +174,13 @@ class Attempt:
         """Count bytes, and tell now and then."""
         with self._lock:
             self._arrived += nbytes
-            if time.monotonic() - self._told_at > TELL_SECONDS:
-                self.tell()
+        self._tell_seldom()
+
+    def _tell_seldom(self, **facts: Any) -> None:
+        if self.cancelled.is_set():
+            raise Cancelled
+        if time.monotonic() - self._told_at > TELL_SECONDS:
+            self.tell(**facts)
 
     def tell(self, **facts: Any) -> None:
         """Say where the attempt stands."""
@@ -182,6 +197,20 @@ class _Nowhere:
 
     def flush(self) -> None:
         return None
+
+
+def _beat(blobs: Path) -> None:
+    """Tell that something moves while another process brings what this one waits for."""
+    before = 0
+    while True:
+        time.sleep(BEAT_SECONDS)
+        now = 0
+        for partial in blobs.glob(PARTIAL):
+            with contextlib.suppress(OSError):
+                now += partial.stat().st_size
+        if now != before:
+            say({"moves": True})
+        before = now
 
 
 def say(facts: dict[str, Any]) -> None:

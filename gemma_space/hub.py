@@ -1,36 +1,31 @@
-"""The Hugging Face Hub's protocol: may this token read this repository, whose is it, what is there.
+"""The Hugging Face Hub's protocol: may this token read this repository, and whose is it.
 
 Every call names its token: `False` for none, never `None`, which would mean the deployer's. No
-library text is passed on, since it can hold a token or a signed address. Fetches nothing large;
-`fetching` does, in a process of its own.
+library text is passed on, since it can hold a token or a signed address. Fetches no files.
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
-from huggingface_hub import HfApi, constants, get_session, get_token, hf_hub_url, snapshot_download
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    SafetensorsParsingError,
+from huggingface_hub import (
+    constants,
+    get_session,
+    get_token,
+    hf_hub_url,
+    set_client_factory,
 )
+from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import build_hf_headers, parse_ratelimit_headers, validate_repo_id
-from huggingface_hub.utils import tqdm as hub_tqdm
+from huggingface_hub.utils._http import default_client_factory
 
-from gemma_space.errors import DownloadError
 from gemma_space.reports import Verdict
 
-# What tells which model a repository holds, without its weights or vocabulary.
-DESCRIPTION = ["config.json", "generation_config.json", "tokenizer_config.json",
-               "chat_template.jinja", "adapter_config.json"]  # fmt: skip
 PROBE_FILE = "tokenizer_config.json"  # gated, unlike README.md; not counted as a download
 TIMEOUT_SECONDS = 10
 MAX_REDIRECTS = 3
@@ -38,6 +33,16 @@ _TOKEN = re.compile(r"[A-Za-z0-9_\-.]{8,4096}")
 
 # Its caches keep tokens as long as the process lives; a child of its own may use it.
 constants.HF_HUB_DISABLE_XET = True
+
+
+def _client() -> httpx2.Client:
+    """The library's client without a memory: it is shared by all visitors."""
+    client = default_client_factory()
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    return client
+
+
+set_client_factory(_client)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +67,6 @@ class Account:
     verdict: Verdict
     name: str = ""
     reads_gated: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What a repository says about itself, without its weights.
-
-    `folder` holds its small files; `tensors` are dtype and shape by name, from the headers of its
-    safetensors files.
-    """
-
-    folder: Path
-    tensors: dict[str, tuple[str, tuple[int, ...]]]
-    gated: bool
-    license: str
 
 
 def clean_token(raw: str | None) -> str | None:
@@ -112,7 +103,7 @@ def probe(repo_id: str, revision: str, token: str | None) -> Answer:
         where = response.headers.get("Location", "")
         if not 300 <= response.status_code < 400 or "X-Repo-Commit" in response.headers:
             return _classify(response.status_code, response.headers, bool(token))
-        if urlsplit(urljoin(url, where)).netloc != urlsplit(url).netloc:
+        if urlsplit(urljoin(url, where))[:2] != urlsplit(url)[:2]:
             break  # the token is for the Hub alone
         url = urljoin(url, where)
     return Answer("hub_unreachable")
@@ -219,53 +210,3 @@ def cache() -> str:
 def cache_folder(repo_id: str) -> Path:
     """Where a repository's files are kept."""
     return Path(cache()) / repo_folder_name(repo_id=repo_id, repo_type="model")
-
-
-def describe(repo_id: str, commit: str, token: str | None) -> Description:
-    """Read what a repository holds: a few kilobytes, whatever the size of its weights.
-
-    Raises:
-        DownloadError: worded for people.
-    """
-    api, sent = HfApi(endpoint=constants.ENDPOINT), token or False
-    with _failures_in_words(f"The files of {repo_id} could not be looked at"):
-        folder = Path(snapshot_download(repo_id, revision=commit, token=sent,
-                                        allow_patterns=DESCRIPTION, tqdm_class=_NoBar))  # fmt: skip
-        info = api.model_info(repo_id, revision=commit, token=sent, timeout=TIMEOUT_SECONDS)
-        names = [file.rfilename for file in info.siblings or ()]
-        headers = [
-            api.parse_safetensors_file_metadata(
-                repo_id, name, revision=commit, token=sent, timeout=TIMEOUT_SECONDS
-            )
-            for name in names
-            if name.endswith(".safetensors") and "/" not in name
-        ]
-    tensors = {
-        name: (tensor.dtype, tuple(tensor.shape))
-        for header in headers
-        for name, tensor in header.tensors.items()
-    }
-    card = info.card_data
-    guarded = bool(info.gated or info.private)
-    return Description(folder, tensors, guarded, str(card.license or "") if card else "")
-
-
-@contextmanager
-def _failures_in_words(subject: str) -> Iterator[None]:
-    try:
-        yield
-    except (
-        HfHubHTTPError, httpx2.HTTPError, OSError, ValueError, RuntimeError,
-        SafetensorsParsingError,
-    ) as error:  # fmt: skip
-        raise DownloadError(
-            f"{subject} ({type(error).__name__}).",
-            "Check the connection and the free disk space, then try again.",
-        ) from None
-
-
-class _NoBar(hub_tqdm):
-    """A progress bar that draws nothing."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{**kwargs, "disable": True})

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -22,6 +22,7 @@ RECORD = "gemma-space-verified.json"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 PARTIAL = "*.incomplete"
 HOUR_SECONDS = 3600.0
+STEP_BYTES = 8 << 20
 
 
 def needed(names: Iterable[str], weights: bool = True) -> list[str]:
@@ -79,7 +80,7 @@ class Kept:
 
     def __init__(self, repository: Path, commit: str, weights: bool) -> None:
         self.folder = repository / "snapshots" / commit
-        self._blobs = repository / "blobs"
+        self.blobs = repository / "blobs"
         self._record = repository / RECORD
         self._key = commit if weights else f"{commit} without weights"
 
@@ -109,7 +110,7 @@ class Kept:
         without links), it is what the Hub `listed`, which masks it for some.
         """
         stored = file.resolve()
-        known = stored.name if stored.parent == self._blobs.resolve() else listed or ""
+        known = stored.name if stored.parent == self.blobs.resolve() else listed or ""
         return known if SHA256.fullmatch(known) else None
 
     def remember(self, names: Iterable[str]) -> None:
@@ -129,10 +130,14 @@ class Kept:
         return {key: files for key, files in pairs if isinstance(files, dict)}
 
 
-def sha256(file: Path) -> str:
-    """A file's checksum, in hexadecimal digits."""
+def sha256(file: Path, step: Callable[[], object] = lambda: None) -> str:
+    """A file's checksum, in hexadecimal digits; `step` is called every few megabytes."""
+    digest = hashlib.sha256()
     with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while piece := stream.read(STEP_BYTES):
+            digest.update(piece)
+            step()
+    return digest.hexdigest()
 
 
 def sweep(cache: Path, older_than_seconds: float = HOUR_SECONDS) -> int:

@@ -201,7 +201,7 @@ class Library:
             PrecisionUnsupportedError: not offered in this precision or with this attention.
             ModelTooLargeError: it cannot fit.
         """
-        self._require(row, token)
+        self.require(row, token)
         chosen, note = self._choose(row, wanted)
         attention.require(row, how, chosen, memory.probe_device().kind)
         self._require_branch(row.base or row, chosen, token)
@@ -211,12 +211,16 @@ class Library:
 
     def tokenizer(self, row: Checkpoint, token: str | None) -> Any:
         """The tokenizer alone, once the visitor may have it."""
-        self._require(row, token)
+        self.require(row, token)
         base = row.base or row
         return self._source.tokenizer(base, self._access.require(base, token), token)
 
-    def _require(self, row: Checkpoint, token: str | None) -> None:
-        """An adapter needs its base's access too."""
+    def require(self, row: Checkpoint, token: str | None) -> None:
+        """Refuse whoever may not use this model now; an adapter needs its base's access too.
+
+        Raises:
+            AccessDeniedError: the Hub says no, or cannot be asked.
+        """
         for part in (row.base, row):
             if part is not None:
                 self._access.require(part, token)

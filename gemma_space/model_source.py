@@ -5,6 +5,7 @@ registry calls `load` when something is missing there.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from typing import Any
 from gemma_space import memory, placement
 from gemma_space.access import Access
 from gemma_space.catalog import Checkpoint
-from gemma_space.downloads import Downloads
+from gemma_space.downloads import DownloadCancelledError, Downloads
+from gemma_space.errors import DownloadError
 from gemma_space.lease import ModelKey, Report, ServedModel
 from gemma_space.settings import Settings
+
+TOKENIZER_SECONDS = 120.0
 
 
 class ModelSource:
@@ -112,14 +116,30 @@ class ModelSource:
         if kept is None:
             from gemma_space import loading  # imports transformers
 
-            folder = row.path or self._downloads.bring(
+            folder = row.path or self._small_files(row, revision, token)
+            kept = self._tokenizers[(row.repo_id, revision)] = loading.load_tokenizer(folder)
+        return kept
+
+    def _small_files(self, row: Checkpoint, revision: str, token: str | None) -> Path:
+        try:
+            return self._downloads.bring(
                 row.repo_id,
                 revision,
                 self._access.token_for(row.repo_id, token),
+                cancelled=_deadline(TOKENIZER_SECONDS),
                 weights=False,
             )
-            kept = self._tokenizers[(row.repo_id, revision)] = loading.load_tokenizer(folder)
-        return kept
+        except DownloadCancelledError:
+            raise DownloadError(
+                f"The tokenizer of {row.title} did not come in time.",
+                "Load the model first, which shows how far its files are.",
+            ) from None
+
+
+def _deadline(seconds: float) -> Callable[[], bool]:
+    """Gives up for somebody who waits in a thread that others need too."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() > end
 
 
 def _attached(key: ModelKey, folder: Path, base: ServedModel) -> ServedModel:

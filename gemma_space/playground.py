@@ -51,8 +51,13 @@ class Playground:
     ) -> None:
         self._settings = settings
         access.lend(r.repo_id for row in checkpoints for r in (row, row.base) if r is not None)
-        self.visitors = Visitors(access, _own_token(settings) if settings.own_machine else None)
-        shelf = Shelf(checkpoints, access, settings.takes_any_gemma)
+        self.visitors = Visitors(access, _own_token(settings) if settings.lends_to_owner else None)
+        shelf = Shelf(
+            checkpoints,
+            access,
+            settings.takes_any_gemma,
+            settings.takes_any_gemma and settings.own_machine,
+        )
         self.library = Library(shelf, access, settings)
         self.default_model = settings.default_model or checkpoints[0].repo_id
         if self.default_model not in (row.repo_id for row in checkpoints):
@@ -114,6 +119,7 @@ class Playground:
         chat.mend(request.messages)  # an empty message is refused before anything is loaded
         with self.library.lease(row, request.precision, token, request.attention) as (lease, notes):
             yield from lease.wait()
+            self.library.require(row, token)  # a load can outlast a yes
             served = lease.model
             prompt = chat.render(
                 served.tokenizer,
@@ -151,6 +157,7 @@ class Playground:
             raise InvalidRequestError("The prompt is empty.", "Write something to continue.")
         with self.library.lease(row, request.precision, token, request.attention) as (lease, notes):
             yield from lease.wait()
+            self.library.require(row, token)  # a load can outlast a yes
             served = lease.model
             ids = tokens.encode_prompt(
                 served.tokenizer, request.prompt,
@@ -220,5 +227,5 @@ class Playground:
 
 def _own_token(settings: Settings) -> Callable[[], str | None]:
     """The token of whoever runs the server; a login saved meanwhile counts too."""
-    given = settings.hf_token.get_secret_value() if settings.hf_token else None
+    given = settings.hf_token.get_secret_value().strip() if settings.hf_token else None
     return lambda: given or hub.own_token()

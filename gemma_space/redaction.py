@@ -10,9 +10,9 @@ from typing import Any
 
 # Tokens by their prefix or behind "Bearer"; the signature in an address of the Hub's storage.
 SECRETS = re.compile(
-    r"\bhf_oauth_[\w\-.]+"
-    r"|\b(?:hf|api_org)_[A-Za-z0-9]{16,}"
-    r"|(?<=Bearer )[^\s'\"]+"
+    r"(?<![A-Za-z0-9])hf_(?:oauth|jwt)_[\w\-.]+"
+    r"|(?:(?<![A-Za-z0-9])|(?<=%3D))(?:hf|api_org)_[A-Za-z0-9]{16,}"
+    r"|(?i:(?<=bearer ))[^\s'\"]+"
     r"|(?<=[?&])(?:sig|Signature|X-Amz-[A-Za-z-]+|Key-Pair-Id|Policy|access_token)=[^\s&'\"]+"
 )
 PLACE_OF_A_SECRET = "<removed>"

@@ -104,6 +104,16 @@ class Settings(BaseSettings):
         validation_alias="GRADIO_SERVER_NAME",
         description="Where the page listens; empty: on this machine alone.",
     )
+    root_path: str = Field(
+        default="",
+        validation_alias="GRADIO_ROOT_PATH",
+        description="Where a proxy serves the page; then others than this machine can reach it.",
+    )
+    own_login: bool = Field(
+        default=True,
+        description="On your own machine, let your `HF_TOKEN` or saved login act for you. Switch "
+        "it off where something forwards the port to others.",
+    )
     share: bool = Field(
         default=False,
         validation_alias="GRADIO_SHARE",
@@ -122,9 +132,14 @@ class Settings(BaseSettings):
 
     @property
     def own_machine(self) -> bool:
-        """Whether nobody but those on this machine can reach the page."""
+        """Whether the page listens on this machine alone, as far as this process can know."""
         alone = self.server_name in ("", "127.0.0.1", "localhost", "::1")
-        return alone and not self.share and not self.space_id
+        return alone and not (self.share or self.space_id or self.root_path)
+
+    @property
+    def lends_to_owner(self) -> bool:
+        """Whether the deployer's own login acts for those on this machine."""
+        return self.own_machine and self.own_login
 
     @property
     def signs_in(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gemma_space import architecture, catalog, hub, local_checkpoint
+from gemma_space import architecture, catalog, description, hub, local_checkpoint
 from gemma_space.access import Access
 from gemma_space.catalog import DEMO_REPO_ID, Checkpoint
 from gemma_space.checkpoint_files import base_of_adapter
@@ -25,14 +25,22 @@ class Shelf:
         rows: those listed, in display order.
         access: decides who may look at a repository.
         takes_any: whether visitors may type others.
+        takes_folders: whether these may be folders; None: as `takes_any`. A folder has no gate.
     """
 
-    def __init__(self, rows: Sequence[Checkpoint], access: Access, takes_any: bool) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Checkpoint],
+        access: Access,
+        takes_any: bool,
+        takes_folders: bool | None = None,
+    ) -> None:
         self._listed = {row.repo_id: row for row in rows}
         self._known = catalogue()
         self._found: dict[str, Checkpoint] = {}
         self._access = access
         self.takes_any = takes_any
+        self.takes_folders = takes_any if takes_folders is None else takes_folders
 
     def rows(self) -> tuple[Checkpoint, ...]:
         """The listed checkpoints, in display order. Instant; needs no torch."""
@@ -79,21 +87,32 @@ class Shelf:
 
     def _typed(self, text: str, token: str | None, adapter: str = "") -> Checkpoint:
         """A row from the files; `adapter` is the one that stands on it, which no adapter can."""
-        folder = _folder(text)
+        folder = _folder(text) if self.takes_folders else None
         if folder is not None:
             return self._folder_row(folder, text, token, adapter)
         if not hub.is_repo_id(text):
+            kinds = (
+                "neither a repository id nor a folder here"
+                if self.takes_folders
+                else ("no repository id")
+            )
             raise ModelNotFoundError(
-                f"“{text[:100]}” is neither a repository id nor a folder here.",
+                f"“{text[:100]}” is {kinds}.",
                 "A repository id has the form owner/name, like google/gemma-3-1b-it.",
             )
         return self._repository_row(text, token, adapter)
 
-    def _base(self, name: str, token: str | None, adapter: str, above: str) -> Checkpoint:
-        """The row that `adapter` stands on; `above` is what stands on the adapter itself."""
+    def _base(
+        self, name: str, token: str | None, adapter: str, above: str, local: bool
+    ) -> Checkpoint:
+        """The row that `adapter` stands on; `above` is what stands on the adapter itself.
+
+        Only a `local` adapter's base may be a folder.
+        """
         row = None if above else self._seen(name) or self._known.get(name)
         if not above and row is None:
-            row = self._remember(name, self._typed(name, token, adapter))
+            find = self._typed if local else self._repository_row
+            row = self._remember(name, find(name, token, adapter))
         if row is None or row.base is not None:
             raise ModelNotFoundError(
                 f"The base of {above or adapter} is an adapter itself.",
@@ -105,16 +124,21 @@ class Shelf:
         base = base_of_adapter(folder)
         if not base:
             return local_checkpoint.local_checkpoint(folder, repo_id=name)
-        row = self._base(base, token, name, adapter)
+        row = self._base(base, token, name, adapter, local=True)
         return local_checkpoint.adapter_checkpoint(folder, row, repo_id=name)
 
     def _repository_row(self, repo_id: str, token: str | None, adapter: str) -> Checkpoint:
         commit = self._access.require_repository(repo_id, token)
-        told = hub.describe(repo_id, commit, self._access.token_for(repo_id, token))
+        told = description.describe(repo_id, commit, self._access.token_for(repo_id, token))
         facts = {"repo_id": repo_id, "tensors": told.tensors}
         base = base_of_adapter(told.folder)
         if base:
-            below = self._base(base, token, repo_id, adapter)
+            if not hub.is_repo_id(base):  # a stranger's file must not name a folder of ours
+                raise ModelNotFoundError(
+                    f"The base of {repo_id} is no repository of the Hub.",
+                    "Only adapters of a model on the Hub are attached from there.",
+                )
+            below = self._base(base, token, repo_id, adapter, local=False)
             row = local_checkpoint.adapter_checkpoint(told.folder, below, **facts)
         else:
             row = local_checkpoint.local_checkpoint(told.folder, **facts)
@@ -135,9 +159,21 @@ class Shelf:
 def _folder(text: str) -> Path | None:
     try:
         folder = Path(text).expanduser()
-        return folder if folder.is_dir() else None
+        return folder if folder.is_dir() and not _is_kept(folder) else None
     except (OSError, RuntimeError, ValueError):  # too long, nobody's home, or not to be looked at
         return None
+
+
+def _is_kept(folder: Path) -> bool:
+    """Whether it, or anything in it, lies in the Hub's cache: those files have a gate."""
+    cache = Path(hub.cache())
+    if not cache.is_dir():
+        return False
+    for path in (folder, *folder.iterdir()):
+        real = path.resolve()
+        if any(parent.samefile(cache) for parent in (real, *real.parents) if parent.exists()):
+            return True
+    return False
 
 
 def catalogue() -> dict[str, Checkpoint]:

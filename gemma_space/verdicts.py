@@ -9,6 +9,8 @@ from gemma_space.hub import Answer
 from gemma_space.reports import AccessReport, Verdict
 
 DEFAULT_WAIT_SECONDS = 30.0
+HOST = "The host of this page"
+NOT_THE_HOSTS = ("open", "rate_limited", "hub_unreachable", "revision_missing")
 
 # One sentence, and the next step.
 WORDS: dict[Verdict, tuple[str, str]] = {
@@ -43,7 +45,7 @@ WORDS: dict[Verdict, tuple[str, str]] = {
         "Allow “read access to public gated repos” at {tokens}, then check again.",
     ),
     "repo_missing": (
-        "The Hub has no repository {repo_id} that this visitor can see.",
+        "The Hub shows no repository {repo_id} to this visitor.",
         "Check the name, or use the token of an account that may see it.",
     ),
     "revision_missing": (
@@ -82,6 +84,8 @@ def in_words(
         "new_token": hub.new_token_url(),
     }
     message, hint = (text.format(**facts) for text in WORDS[answer.verdict])
+    if who == HOST and answer.verdict not in ("ready", *NOT_THE_HOSTS):
+        hint = "Only the host can change that; choose another model."
     url = facts.get(PAGES.get(answer.verdict, ""), "")
     return AccessReport(verdict=answer.verdict, message=message, hint=hint, url=url)
 

@@ -5,28 +5,41 @@ server runs on. Does not know tokens; `visitors` does.
 """
 
 import ipaddress
+import re
 import secrets
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import gradio as gr
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gemma_space.visitors import Visitor
 
 COOKIE = "gemma_space_visitor"
-PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+SECURE_COOKIE = f"__Host-{COOKIE}"  # no other site of the same domain can set it
+KEY = re.compile(r"[A-Za-z0-9_-]{43}")
+# What proxies and tunnels add; any of them means that somebody else may be behind the request.
+FORWARDED = re.compile(
+    r"forwarded|via|cf-.*|x-(forwarded|real|original|client|cluster)-?.*|true-client-ip", re.I
+)
 
 
 def visitor_of(request: gr.Request | None, oauth_token: gr.OAuthToken | None) -> Visitor:
-    """Who sent a request that reached a handler."""
+    """Who sent a request that reached a handler.
+
+    What a browser sends along by itself counts only for this page's own requests: another site's
+    script must not act as the visitor. A token that the caller wrote into the request counts.
+    """
     signed_in = oauth_token.token if oauth_token else None
     if request is None or request.request is None:
         return Visitor(signed_in=signed_in)
-    key = request.cookies.get(COOKIE, "")
-    host = request.client.host if request.client else ""
-    return Visitor(key, signed_in, _is_local(host, request.headers))
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        session = request.request.scope.get("session") or {}
+        sent_along = (session.get("oauth_info") or {}).get("access_token")
+        return Visitor(signed_in=None if signed_in == sent_along else signed_in)
+    return Visitor(_key(request.cookies), signed_in, _is_local(request.request))
 
 
 def is_loopback(host: str) -> bool:
@@ -40,11 +53,22 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _is_local(client: str, headers: Headers) -> bool:
-    """A tunnel or a proxy on this machine is somebody else; so is a page that renamed its host."""
-    named = urlsplit(f"//{headers.get('host', '')}").hostname or ""
-    forwarded = any(name in headers for name in PROXY_HEADERS)
-    return is_loopback(client) and is_loopback(named) and not forwarded
+def _key(cookies: Mapping[str, str]) -> str:
+    found = (cookies.get(name, "") for name in (SECURE_COOKIE, COOKIE))
+    return next((value for value in found if KEY.fullmatch(value)), "")
+
+
+def _is_local(request: Request) -> bool:
+    """Whether it comes from this machine, as far as a request can show it.
+
+    A proxy on this machine shows by what it adds, or by speaking HTTP 1.0 as the most common one
+    does to those behind it; a page that renamed its host shows by that name.
+    """
+    client = request.client.host if request.client else ""
+    named = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    forwarded = any(FORWARDED.fullmatch(name) for name in request.headers)
+    old = request.scope.get("http_version") == "1.0"
+    return is_loopback(client) and is_loopback(named) and not forwarded and not old
 
 
 class VisitorCookie:
@@ -67,7 +91,7 @@ class VisitorCookie:
 
 
 def _has_name(scope: Scope) -> bool:
-    return bool(HTTPConnection(scope).cookies.get(COOKIE))
+    return bool(_key(HTTPConnection(scope).cookies))
 
 
 def _is_page(message: Message) -> bool:
@@ -78,6 +102,8 @@ def _is_page(message: Message) -> bool:
 def _cookie(scope: Scope) -> str:
     """Ends with the browser's session. In a frame of another site, as on a Space, a browser sends
     it only over https, and apart for each such site."""
-    scheme = Headers(scope=scope).get("x-forwarded-proto", scope["scheme"])
-    where = "SameSite=None; Secure; Partitioned" if scheme == "https" else "SameSite=Lax"
-    return f"{COOKIE}={secrets.token_urlsafe(32)}; Path=/; HttpOnly; {where}"
+    scheme = Headers(scope=scope).get("x-forwarded-proto", scope["scheme"]).split(",")[0].strip()
+    secure = scheme == "https"
+    name = SECURE_COOKIE if secure else COOKIE
+    where = "SameSite=None; Secure; Partitioned" if secure else "SameSite=Lax"
+    return f"{name}={secrets.token_urlsafe(32)}; Path=/; HttpOnly; {where}"

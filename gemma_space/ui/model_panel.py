@@ -22,6 +22,8 @@ from gemma_space.ui.events import Updates, Values
 from gemma_space.ui.model_card import ModelCard
 from gemma_space.ui.scripted import heard
 
+MAX_TYPED = 50  # each of them is asked about
+
 
 @dataclass(frozen=True)
 class ModelPanel:
@@ -79,7 +81,7 @@ class ModelPanel:
 
     def remembered(self, values: Values) -> tuple[str, ...]:
         """The names this visitor typed."""
-        return tuple(json.loads(values[self.typed]))
+        return tuple(json.loads(values[self.typed])[:MAX_TYPED])
 
     def select(
         self,

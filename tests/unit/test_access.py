@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from gemma_space import hub
+from gemma_space import description, hub
 from gemma_space.access import Access
 from gemma_space.catalog import hub_catalog
 from gemma_space.downloads import Downloads
@@ -49,6 +49,10 @@ class Probe:
     def __call__(self, repo_id: str, revision: str, token: str | None) -> Answer:
         self.asked.append((repo_id, revision, token))
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+def _account(token: str) -> Account:
+    return Account("ready", "alice")
 
 
 # --- the wire ------------------------------------------------------------------------------------
@@ -115,7 +119,7 @@ def test_the_machines_own_token_is_never_sent(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
     assert probe("google/x", "main", None).verdict == "no_token"
     with pytest.raises(DownloadError):
-        hub.describe("google/x", COMMIT, None)
+        description.describe("google/x", COMMIT, None)
     with pytest.raises(DownloadError):
         Downloads().bring("google/x", COMMIT, None)
     assert {token for _, _, token in stand_in.requests} == {None}
@@ -207,27 +211,79 @@ def test_no_answer_is_never_kept() -> None:
     assert access.check(GATED.repo_id, "main", GOOD).verdict == "ready"
 
 
-@pytest.mark.parametrize(("said", "seconds"), [(42.0, 42.0), (None, 30.0), (9999.0, 300.0)])
+@pytest.mark.parametrize(("said", "seconds"), [(42.0, 42.0), (None, 30.0), (9999.0, 3600.0)])
 def test_a_hub_that_asks_to_wait_is_not_asked_before(said: float | None, seconds: float) -> None:
     clock = Clock()
     asked = Probe(Answer("rate_limited", wait_seconds=said), Answer("ready", COMMIT))
     access = Access(probe=asked, clock=clock)
     for now, fresh in ((0.0, False), (seconds - 0.1, True)):
         clock.now = now
-        assert access.check(GATED.repo_id, "main", GOOD, fresh=fresh).verdict == "rate_limited"
+        answer = access.check(GATED.repo_id, "main", GOOD, fresh=fresh)
+        assert answer.verdict == "rate_limited"
+        assert said is None or answer.wait_seconds == pytest.approx(said - now), "what is left"
     clock.now = seconds + 0.1
     assert access.check(GATED.repo_id, "main", GOOD).verdict == "ready"
 
 
 def test_a_yes_that_is_withdrawn_is_gone_at_the_next_check() -> None:
-    asked = Probe(Answer("ready", COMMIT), Answer("hub_unreachable"))
+    asked = Probe(Answer("ready", COMMIT), Answer("license_not_accepted"))
     access = Access(probe=asked, clock=Clock())
     assert access.require(GATED, GOOD) == COMMIT
-    assert access.is_granted(GATED, GOOD)
     access.check(GATED.repo_id, "main", GOOD, fresh=True)
-    assert not access.is_granted(GATED, GOOD)
-    with pytest.raises(AccessDeniedError, match="cannot be reached"):
+    with pytest.raises(AccessDeniedError):
         access.require(GATED, GOOD)
+    assert access.was_granted(GATED, GOOD), "for its name alone"
+
+
+@pytest.mark.parametrize("silence", ["hub_unreachable", "rate_limited"])
+def test_a_check_that_nobody_answers_takes_no_live_yes_away(silence: Verdict) -> None:
+    clock, asked = Clock(), Probe(Answer("ready", COMMIT), Answer(silence))
+    access = Access(probe=asked, clock=clock)
+    assert access.require(GATED, GOOD) == COMMIT
+    assert access.check(GATED.repo_id, "main", GOOD, fresh=True).verdict == silence
+    assert access.require(GATED, GOOD) == COMMIT
+    clock.now = 300.1
+    with pytest.raises(AccessDeniedError):
+        access.require(GATED, GOOD)
+
+
+def test_strangers_cannot_use_up_the_hosts_quota() -> None:
+    asked = Probe(Answer("ready", COMMIT))
+    access = Access(CANARY, probe=asked, clock=Clock())
+    access.lend([GATED.repo_id])
+    for _ in range(20):
+        assert access.check(GATED.repo_id, "main", None, fresh=True).verdict == "ready"
+    assert len(asked.asked) == 1
+
+
+def test_the_host_alone_can_change_what_the_host_lends() -> None:
+    access = Access(CANARY, probe=Probe(Answer("license_not_accepted")), whose=_account)
+    access.lend([GATED.repo_id])
+    told = access.report(GATED, None)
+    assert "host" in told.message
+    assert told.hint == "Only the host can change that; choose another model."
+
+
+def test_a_repository_that_is_open_no_more_is_not_taken_for_open_when_nobody_answers() -> None:
+    """Whoever makes the Hub fall silent about them gets no further than before."""
+    answers = {None: Answer("ready", COMMIT), GOOD: Answer("rate_limited")}
+    access = Access(probe=lambda repo, revision, token: answers[token], clock=Clock())
+    assert access.require(OPEN, GOOD) == "main"
+    access.require(OPEN, None)
+    answers[None] = Answer("repo_missing")
+    access.check(OPEN.repo_id, "main", None, fresh=True)
+    with pytest.raises(AccessDeniedError):
+        access.require(OPEN, None)
+    with pytest.raises(AccessDeniedError):
+        access.require(OPEN, GOOD)
+
+
+def test_a_token_is_cleaned_wherever_it_goes() -> None:
+    asked = Probe(Answer("ready", COMMIT))
+    access = Access(f"{CANARY}\n", probe=asked, clock=Clock())
+    assert access.token_for(GATED.repo_id, f" {GOOD} \n") == GOOD
+    access.lend([GATED.repo_id])
+    assert access.token_for(GATED.repo_id, None) == CANARY
 
 
 def test_a_yes_is_for_one_visitor_and_one_repository() -> None:
@@ -271,10 +327,10 @@ def test_a_busy_hub_keeps_nobody_from_an_open_model() -> None:
     assert access.require(OPEN, None) == "main"
 
 
-def test_only_what_is_kept_may_be_known_to_be_granted() -> None:
+def test_only_who_had_a_yes_knows_a_name() -> None:
     access = Access(probe=no_hub)
-    assert not access.is_granted(GATED, GOOD)
-    assert not access.is_granted(GATED, "not a token")
+    assert not access.was_granted(GATED, GOOD)
+    assert not access.was_granted(GATED, "not a token")
 
 
 def test_no_token_is_kept_or_shown(caplog: pytest.LogCaptureFixture) -> None:
@@ -293,10 +349,6 @@ def test_no_token_is_kept_or_shown(caplog: pytest.LogCaptureFixture) -> None:
 
 
 # --- reports -------------------------------------------------------------------------------------
-
-
-def _account(token: str) -> Account:
-    return Account("ready", "alice")
 
 
 def test_a_report_names_the_account() -> None:
@@ -345,6 +397,23 @@ def test_whose_token_it_is_is_asked_once_an_hour() -> None:
     assert access.account(None).verdict == "no_token"
     assert access.account("x y").verdict == "token_malformed"
     assert len(asked) == 3
+
+
+def test_a_token_nobody_knows_is_not_asked_about_again_and_again() -> None:
+    clock, asked = Clock(), []
+
+    def whose(token: str) -> Account:
+        asked.append(token)
+        return Account("token_invalid")
+
+    access = Access(probe=no_hub, clock=clock, whose=whose)
+    for now in (0.0, 19.0):
+        clock.now = now
+        assert access.account(GOOD).verdict == "token_invalid"
+    assert len(asked) == 1
+    clock.now = 20.1
+    access.account(GOOD)
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("verdict", ["token_malformed", "token_invalid"])

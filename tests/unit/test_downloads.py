@@ -17,13 +17,14 @@ from typing import Any
 
 import pytest
 
-from gemma_space import downloads, hub
+from gemma_space import downloads, fetching, hub, kept_files
 from gemma_space.downloads import DownloadCancelledError, Downloads
 from gemma_space.errors import DownloadError
 from gemma_space.kept_files import sha256
 from tests import stand_in_hub
 from tests.hub_faults import Fault
 from tests.stand_in_hub import COMMIT, GOOD, StandInHub
+from tests.unit.test_kept_files import kept_in
 
 MEGABYTE = 1 << 20
 REPO = "google/gemma-3-tested"
@@ -422,3 +423,83 @@ def test_a_renamed_repository_is_followed(stand_in: StandInHub) -> None:
     assert hashlib.sha256((found / SHARDS[0]).read_bytes()).hexdigest() == sha256(
         stand_in.files[REPO] / SHARDS[0]
     )
+
+
+def test_a_file_that_takes_long_to_verify_tells_that_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would look like a stall, and be begun again and again."""
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(fetching, "say", told.append)
+    monkeypatch.setattr(fetching, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(kept_files, "STEP_BYTES", 1000)
+    kept = kept_in(tmp_path, {"model.safetensors": bytes(10_000)})
+    attempt = fetching.Attempt(
+        {"repo_id": "a/b", "commit": COMMIT, "token": None, "weights": True,
+         "cache": str(tmp_path), "spare_bytes": 0}
+    )  # fmt: skip
+    assert list(attempt._damaged(kept, ["model.safetensors"], {})) == []
+    assert sum("checking" in line for line in told) >= 10
+    attempt.cancelled.set()
+    with pytest.raises(fetching.Cancelled):
+        list(attempt._damaged(kept, ["model.safetensors"], {}))
+
+
+@http_only
+def test_who_waits_for_another_programs_download_is_not_stalled(
+    stand_in: StandInHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Hub's cache lets one process at a time fetch a file."""
+    monkeypatch.setattr(downloads, "STALL_SECONDS", 7.0)
+    stand_in.faults.append(Fault(SECOND, "slow", bytes_per_second=MEGABYTE // 4))
+    first, second = Downloads(), Downloads()
+    ended: list[Path] = []
+    other = threading.Thread(target=lambda: ended.append(first.bring(REPO, COMMIT, GOOD)))
+    other.start()
+    until(lambda: fetched(stand_in, SHARDS[1]))
+    assert_whole(second.bring(REPO, COMMIT, GOOD), stand_in)
+    other.join(30)
+    assert ended
+    assert fetched(stand_in, SHARDS[1]) == 1
+
+
+@http_only
+def test_a_branchs_name_in_place_of_a_commit_is_enough(stand_in: StandInHub) -> None:
+    """What an open model has when one question to the Hub was lost."""
+    found = Downloads().bring(REPO, "main", GOOD)
+    assert found.name == COMMIT
+    assert_whole(found, stand_in)
+
+
+@http_only
+def test_contents_that_another_commit_brought_need_no_room(
+    stand_in: StandInHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in.branches[(REPO, "later")] = stand_in.files[REPO]
+    bring()
+    monkeypatch.setattr(downloads, "SPARE_BYTES", 1 << 60)
+    sent = stand_in.sent(".safetensors")
+    later = stand_in_hub.commit_of("later")
+    found = Downloads().bring(REPO, later, GOOD)
+    assert found.name == later
+    assert stand_in.sent(".safetensors") == sent
+
+
+@http_only
+def test_a_refusal_of_the_first_is_not_the_seconds(stand_in: StandInHub) -> None:
+    stand_in.delay_seconds = 0.3
+    shared = Downloads()
+    ended: list[object] = []
+
+    def first() -> None:
+        try:
+            ended.append(shared.bring(REPO, COMMIT, "hf_not_accepted"))
+        except DownloadError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    until(lambda: shared._running)
+    assert_whole(shared.bring(REPO, COMMIT, GOOD), stand_in)
+    thread.join(20)
+    assert isinstance(ended[0], DownloadError)

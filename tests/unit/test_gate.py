@@ -4,6 +4,7 @@ With weights on disk and in memory the libraries would let everybody in, silentl
 hold that nothing here does. The real client asks a Hub on the loopback interface.
 """
 
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,8 +16,10 @@ from pydantic import SecretStr
 from gemma_space import access as access_module
 from gemma_space.access import Access
 from gemma_space.catalog import Checkpoint, hub_catalog
-from gemma_space.errors import AccessDeniedError
+from gemma_space.errors import AccessDeniedError, DownloadError, ModelNotFoundError
+from gemma_space.hub import Answer
 from gemma_space.playground import Playground
+from gemma_space.reports import LoadProgress
 from gemma_space.settings import Settings
 from gemma_space.types import ChatRequest, Controls, Generation, Message, Precision
 from tests import stand_in_hub
@@ -249,3 +252,111 @@ def test_a_rate_limited_hub_says_when_to_come_back(stand_in: StandInHub) -> None
     told = playground().library.doctor.check(GATED.repo_id, GOOD)
     assert told.verdict == "rate_limited"
     assert "55 seconds" in told.hint
+
+
+@http_only
+def test_a_kept_files_folder_is_no_way_around_the_gate(
+    stand_in: StandInHub, tmp_path: Path
+) -> None:
+    """The Hub's cache lies on the same disk, under names that everybody can guess."""
+    served = playground()
+    reply(served, GATED, GOOD)
+    (snapshot,) = (tmp_path / "cache").glob("models--*/snapshots/*")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for file in snapshot.iterdir():
+        (linked / file.name).symlink_to(file)
+    (tmp_path / "alias").symlink_to(snapshot)
+    for folder in (snapshot, linked, tmp_path / "alias", snapshot.parent.parent):
+        with pytest.raises(ModelNotFoundError):
+            list(served.chat(replace(says_hi(GATED), model=str(folder)), None))
+
+
+@pytest.mark.parametrize("settings", [{"server_name": "0.0.0.0"}, {"share": True}], ids=str)
+def test_folders_are_typed_on_ones_own_machine_alone(
+    checkpoints: Checkpoints, settings: dict[str, object]
+) -> None:
+    folder = str(checkpoints.folder(tiny.GEMMA_3))
+    assert playground().library.find(folder).is_local
+    with pytest.raises(ModelNotFoundError, match="no repository id"):
+        playground(**settings).library.find(folder)
+
+
+@http_only
+def test_a_strangers_adapter_cannot_name_a_folder_here(
+    stand_in: StandInHub, checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    base = str(checkpoints.folder(tiny.GEMMA_3))
+    (adapter / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": base})
+    )
+    stand_in.add("mallory/adapter", adapter)
+    with pytest.raises(ModelNotFoundError, match="no repository of the Hub"):
+        playground().library.find("mallory/adapter")
+
+
+@http_only
+def test_who_lost_access_while_the_model_came_gets_no_reply(stand_in: StandInHub) -> None:
+    clock, asked = Clock(), []
+
+    def probe(repo_id: str, revision: str, token: str | None) -> Answer:
+        asked.append(token)
+        return Answer("ready", COMMIT) if len(asked) == 1 else Answer("license_not_accepted")
+
+    steps = playground(Access(probe=probe, clock=clock)).chat(says_hi(GATED), GOOD)
+    assert isinstance(next(steps), LoadProgress)
+    clock.now = access_module.READY_SECONDS + 1
+    with pytest.raises(AccessDeniedError):
+        assert {type(step) for step in steps} == {LoadProgress}
+    assert asked == [GOOD, GOOD]
+
+
+@http_only
+def test_whether_somebody_typed_a_private_name_is_not_told(
+    stand_in: StandInHub, checkpoints: Checkpoints
+) -> None:
+    for name in ("alice/secret-gemma", "alice/other-gemma"):
+        stand_in.add(name, checkpoints.folder(tiny.GEMMA_1), gated=True)
+        stand_in.private.add(name)
+    served = playground()
+    served.library.find("alice/secret-gemma", GOOD)
+    known, unknown = (
+        served.library.doctor.check(f"alice/{name}-gemma", "hf_pending")
+        for name in ("secret", "other")
+    )
+    assert known.message.replace("secret", "other") == unknown.message
+    with stand_in.down():
+        known, unknown = (
+            served.library.doctor.check(f"alice/{name}-gemma", "hf_rejected")
+            for name in ("secret", "other")
+        )
+    assert known.message.replace("secret", "other") == unknown.message
+
+
+@http_only
+def test_a_repository_that_is_described_by_too_much_is_not_looked_at(
+    stand_in: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "large"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "chat_template.jinja").write_bytes(bytes(5000))
+    monkeypatch.setattr("gemma_space.description.MAX_DESCRIPTION_BYTES", 4000)
+    stand_in.add("mallory/large", folder)
+    with pytest.raises(DownloadError, match="no Gemma has"):
+        playground().library.find("mallory/large")
+    assert stand_in.sent(".jinja") == 0
+
+
+@http_only
+def test_one_visitors_cookie_from_the_hub_is_not_sent_for_the_next(
+    stand_in: StandInHub,
+) -> None:
+    stand_in.faults.append(
+        Fault("tokenizer_config", "status", methods=("HEAD",), status=403,
+              headers={"Set-Cookie": "session=alice"})
+    )  # fmt: skip
+    playground().library.doctor.check(GATED.repo_id, GOOD)
+    assert not list(access_module.hub.get_session().cookies.jar)

@@ -30,7 +30,8 @@ def log() -> Iterator[tuple[logging.Logger, io.StringIO]]:
 @pytest.mark.parametrize(
     "text",
     [f"token {CANARY} was sent", f"Illegal header value b'Bearer {CANARY}\\n'",
-     "Bearer eyJcanary.canary.canary", "hf_oauth_eyJcanary.a-_b.canary", SIGNED, "https://x/y?sig=canary&a=1",
+     "Bearer eyJcanary.canary.canary", "hf_oauth_eyJcanary.a-_b.canary", "hf_jwt_eyJcanary.x",
+     f"my_{CANARY}",     f"a%3D{CANARY}", "bearer eyJcanary", SIGNED, "https://x/y?sig=canary&a=1",
      "https://x?X-Amz-Signature=canary&X-Amz-Credential=canary"],
 )  # fmt: skip
 def test_secrets_are_taken_out(text: str) -> None:

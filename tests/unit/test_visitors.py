@@ -144,6 +144,8 @@ def test_pasted_goes_before_signed_in_goes_before_the_machines_own() -> None:
         ({"server_name": "0.0.0.0"}, False),
         ({"server_name": "192.168.1.4"}, False),
         ({"share": True}, False),
+        ({"root_path": "/gemma"}, False),
+        ({"own_login": False}, False),
         ({"space_id": "somebody/space"}, False),
     ],
     ids=str,

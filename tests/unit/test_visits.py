@@ -9,7 +9,9 @@ import pytest
 from starlette.requests import Request
 
 from gemma_space.visitors import Visitor
-from gemma_space.visits import COOKIE, VisitorCookie, is_loopback, visitor_of
+from gemma_space.visits import COOKIE, SECURE_COOKIE, VisitorCookie, is_loopback, visitor_of
+
+KEY = "k" * 43
 
 
 def request(client: str = "127.0.0.1", **headers: str) -> gr.Request:
@@ -23,8 +25,9 @@ def request(client: str = "127.0.0.1", **headers: str) -> gr.Request:
 
 
 def test_a_browser_is_known_by_its_cookie() -> None:
-    found = visitor_of(request(cookie=f"other=1; {COOKIE}=abc"), None)
-    assert found == Visitor(key="abc", is_local=True)
+    found = visitor_of(request(cookie=f"other=1; {COOKIE}={KEY}"), None)
+    assert found == Visitor(key=KEY, is_local=True)
+    assert visitor_of(request(cookie=f"{COOKIE}=abc"), None).key == "", "none that we gave"
     assert visitor_of(request(), None).key == ""
     assert visitor_of(None, None) == Visitor()
 
@@ -43,6 +46,9 @@ ELSEWHERE = [
     ("127.0.0.1", {"x_forwarded_for": "203.0.113.9"}),
     ("127.0.0.1", {"forwarded": "for=203.0.113.9"}),
     ("127.0.0.1", {"host": ""}),
+    ("127.0.0.1", {"x_real_ip": "203.0.113.9"}),
+    ("127.0.0.1", {"cf_connecting_ip": "203.0.113.9"}),
+    ("127.0.0.1", {"x_forwarded_proto": "https"}),
 ]
 
 
@@ -94,7 +100,8 @@ def test_a_page_names_a_browser_once() -> None:
     assert "HttpOnly" in first
     assert "SameSite=Lax" in first
     assert "Max-Age" not in first
-    assert cookies(headers=((b"cookie", f"{COOKIE}=abc".encode()),)) == []
+    assert cookies(headers=((b"cookie", f"{COOKIE}={KEY}".encode()),)) == []
+    assert len(cookies(headers=((b"cookie", f"{COOKIE}=chosen".encode()),))) == 1
     assert cookies(kind="application/json") == []
     assert cookies(method="POST") == []
 
@@ -103,8 +110,33 @@ def test_odd_cookies_of_others_break_nothing() -> None:
     assert len(cookies(headers=((b"cookie", b'a b="; c[1]=2; ='),))) == 1
 
 
-@pytest.mark.parametrize("scheme", ["https", "http"])
-def test_in_a_frame_over_https_the_cookie_is_apart_for_each_site(scheme: str) -> None:
-    proxied = ((b"x-forwarded-proto", b"https"),) if scheme == "http" else ()
-    (cookie,) = cookies(scheme=scheme, headers=proxied)
+@pytest.mark.parametrize("proxied", ["", "https", "https, http"])
+def test_in_a_frame_over_https_the_cookie_is_apart_for_each_site(proxied: str) -> None:
+    headers = ((b"x-forwarded-proto", proxied.encode()),) if proxied else ()
+    (cookie,) = cookies(scheme="http" if proxied else "https", headers=headers)
+    assert cookie.startswith(f"{SECURE_COOKIE}=")
     assert cookie.endswith("SameSite=None; Secure; Partitioned")
+
+
+def test_a_proxy_that_shows_only_by_its_old_protocol() -> None:
+    """The most common one, as it is installed: it names the server it asks, and adds nothing."""
+    asked = request()
+    assert visitor_of(asked, None).is_local
+    asked.request.scope["http_version"] = "1.0"  # type: ignore[union-attr]
+    assert not visitor_of(asked, None).is_local
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_another_sites_script_is_nobody(site: str) -> None:
+    """Browsers send cookies along, and sign-ins; only a token written into the request counts."""
+    asked = request(cookie=f"{COOKIE}={KEY}", sec_fetch_site=site)
+    assert visitor_of(asked, None) == Visitor()
+    sent_along = gr.OAuthToken(token="hf_signed", scope="", expires_at=0)
+    asked.request.scope["session"] = {  # type: ignore[union-attr]
+        "oauth_info": {"access_token": "hf_signed"}
+    }
+    assert visitor_of(asked, sent_along) == Visitor()
+    written = gr.OAuthToken(token="hf_written", scope="", expires_at=0)
+    assert visitor_of(asked, written) == Visitor(signed_in="hf_written")
+    own = request(cookie=f"{COOKIE}={KEY}", sec_fetch_site="same-origin")
+    assert visitor_of(own, None) == Visitor(key=KEY, is_local=True)
