@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -82,9 +83,9 @@ class Clock:
         return self.now
 
 
-def playground(asks: Access | None = None, **settings: object) -> Playground:
+def playground(asks: Access | None = None, **settings: Any) -> Playground:
     rows = [GATED, OPEN, PRIVATE]
-    return Playground(rows, asks or Access(), Settings(**settings))  # type: ignore[arg-type]
+    return Playground(rows, asks or Access(), Settings(**settings))
 
 
 def says_hi(row: Checkpoint) -> ChatRequest:
@@ -274,7 +275,7 @@ def test_a_kept_files_folder_is_no_way_around_the_gate(
 
 @pytest.mark.parametrize("settings", [{"server_name": "0.0.0.0"}, {"share": True}], ids=str)
 def test_folders_are_typed_on_ones_own_machine_alone(
-    checkpoints: Checkpoints, settings: dict[str, object]
+    checkpoints: Checkpoints, settings: dict[str, Any]
 ) -> None:
     folder = str(checkpoints.folder(tiny.GEMMA_3))
     assert playground().library.find(folder).is_local
