@@ -43,9 +43,8 @@ SOURCES: dict[Source, tuple[str, str]] = {
         f"Using the token that you pasted; this server forgets it within {KEPT_HOURS}.",
     ),
     "own_machine": (
-        "Using this machine's own login ({name}), because you are on the machine that serves "
-        "this page.",
-        "Using this machine's own login, because you are on the machine that serves this page.",
+        "Using this machine's own login ({name}); you are on the machine that serves this page.",
+        "Using this machine's own login; you are on the machine that serves this page.",
     ),
     "none": ("", "No Hugging Face token. The demo model and Gemma 4 need none."),
 }

@@ -29,7 +29,7 @@ VERDICTS: tuple[tuple[Verdict, str, str, str], ...] = (
     ("request_rejected", "was rejected", PAGE, "Gated: request rejected"),
     ("token_lacks_gated_scope", "may not read gated repositories", hub.tokens_url(),
      "Gated: token may not read gated models"),
-    ("repo_missing", "✕ The Hub has no repository fake/base", "", "Not found"),
+    ("repo_missing", "✕ The Hub shows no repository fake/base", "", "Not found"),
     ("rate_limited", "! The Hub answers no more questions", "", "Hub busy"),
     ("hub_unreachable", "! The Hub cannot be reached", "", "Hub not reached"),
 )  # fmt: skip

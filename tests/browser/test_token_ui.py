@@ -149,7 +149,7 @@ def test_the_hosts_own_login_is_for_this_machine(
     fake = FakePlayground(own_token=OWN)
     with opened(fake, new_context) as access:
         expect(access.who).to_have_text(
-            "Using this machine's own login (host), because only this machine can reach the page."
+            "Using this machine's own login (host); you are on the machine that serves this page."
         )
         expect(access.forget).to_be_hidden()
         access.chat.choose_model("Scripted Base")
@@ -186,7 +186,7 @@ def test_a_private_name_works_for_whoever_may_see_it(
     fake.library.doctor.verdicts[name] = "repo_missing"
     models = ModelsPage(access.chat).open()
     models.type_model(name)
-    expect(access.line).to_contain_text(f"The Hub has no repository {name}")
+    expect(access.line).to_contain_text(f"The Hub shows no repository {name}")
     expect(models.sidebar).to_contain_text(f"What {name} is cannot be told without access.")
     del fake.library.doctor.verdicts[name]
     access.paste(ALICE)

@@ -166,7 +166,8 @@ ADAPTERS: dict[str, tuple[Change, str]] = {
         saying("adapter_config.json", base_model_name_or_path=None), r"no readable config\.json",
     ),
     "a base that is nothing": (
-        saying("adapter_config.json", base_model_name_or_path="nowhere"), "“nowhere”",
+        saying("adapter_config.json", base_model_name_or_path="nowhere"),
+        r"“nowhere”|is no repository of the Hub",
     ),
 }  # fmt: skip
 
@@ -175,15 +176,21 @@ ADAPTERS: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize("what", ADAPTERS)
 @pytest.mark.parametrize("where", ["hub", "folder"])
 def test_an_adapter_that_cannot_be_attached_is_refused(
-    stand_in: StandInHub, shelf: Shelf, voice: Path, tmp_path: Path, what: str, where: str
-) -> None:
+    stand_in: StandInHub, shelf: Shelf, voice: Path, checkpoints: Checkpoints, tmp_path: Path,
+    what: str, where: str,
+) -> None:  # fmt: skip
     change, words = ADAPTERS[what]
+    if where == "hub":  # where a base is on the Hub as well
+        there = stand_in.add("someone/base", checkpoints.folder(tiny.GEMMA_3))
+        voice = changed(voice, tmp_path / "named", saying(
+            "adapter_config.json", base_model_name_or_path=there
+        ))  # fmt: skip
     folder = changed(voice, tmp_path / "odd", change)
     name = stand_in.add("someone/odd", folder) if where == "hub" else str(folder)
     with pytest.raises(ModelNotFoundError, match=words) as caught:
         shelf.find(name)
     assert caught.value.hint
-    assert stand_in.sent(".safetensors") <= HEADER
+    assert stand_in.sent(".safetensors") <= 2 * HEADER, "its own and its base's"
     assert stand_in.sent(".bin") == 0
 
 
