@@ -53,6 +53,11 @@ class Library:
         """Whether visitors may type names that are not in the list."""
         return self._shelf.takes_any
 
+    @property
+    def takes_folders(self) -> bool:
+        """Whether these may be folders on this machine."""
+        return self._shelf.takes_folders
+
     def choices(self) -> tuple[Checkpoint, ...]:
         """The checkpoints listed, in display order. Instant; needs no torch."""
         return self._shelf.rows()

@@ -55,7 +55,7 @@ class ModelPanel:
         model = gr.Dropdown(
             listed(library, ()), value=first.repo_id, label="Checkpoint", elem_id="model",
             allow_custom_value=library.takes_any,
-            info="Or type a repository id or a folder." if library.takes_any else None,
+            info=_typing(library),
         )  # fmt: skip
         about = gr.HTML(present.model_note(first), elem_classes="model-note", elem_id="about-model")
         precision = gr.Dropdown(
@@ -106,6 +106,13 @@ class ModelPanel:
     def select_outputs(self) -> list[Block]:
         """What `select` sets."""
         return [self.model, self.precision, self.attention, self.chosen]
+
+
+def _typing(library: Library) -> str | None:
+    """What may be typed in place of a choice."""
+    if not library.takes_any:
+        return None
+    return "Or type a repository id" + (" or a folder." if library.takes_folders else ".")
 
 
 def listed(library: Library, typed: Sequence[str]) -> list[tuple[str, str]]:

@@ -67,7 +67,7 @@ class ModelsTab:
             only_fitting = gr.Checkbox(
                 label="Only what fits", min_width=120, scale=0, elem_id="only-fitting"
             )
-        name, add, added = _another() if library.takes_any else (None, None, None)
+        name, add, added = _another(library) if library.takes_any else (None, None, None)
         with gr.Row(elem_classes="check-access"):
             check = gr.Button("Check access", size="sm", min_width=80, elem_id="check-access")
             scripted("GemmaSpace.access.placeSummary(element);", elem_id="access-summary")
@@ -96,10 +96,11 @@ def _families(library: Library) -> list[str]:
     return [ALL_FAMILIES, *(title for title in present_models.GROUPS if title in there)]
 
 
-def _another() -> tuple[gr.Textbox, gr.Button, gr.HTML]:
+def _another(library: Library) -> tuple[gr.Textbox, gr.Button, gr.HTML]:
     with gr.Row(elem_classes="another-gemma"):
         name = gr.Textbox(
-            label="Another Gemma", placeholder="owner/name, or a folder on this machine",
+            label="Another Gemma",
+            placeholder="owner/name" + ", or a folder on this machine" * library.takes_folders,
             max_lines=1, min_width=200, elem_id="another-name",
         )  # fmt: skip
         add = gr.Button("Find it", size="md", min_width=80, scale=0)

@@ -64,6 +64,7 @@ class FakeLibrary:
     """
 
     takes_any: bool = True
+    takes_folders: bool = True
     load_steps: int = 0
     in_memory: list[tuple[str, str]] = field(default_factory=lambda: [("fake/chat", "bf16")])
     loads: list[tuple[str, str, str]] = field(default_factory=list)
