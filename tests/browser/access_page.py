@@ -1,5 +1,7 @@
 """Access as a person meets it: the line about a model, the sidebar's part about who acts."""
 
+import contextlib
+
 from playwright.sync_api import Locator, expect
 
 from tests.browser.chat_page import ChatPage
@@ -53,8 +55,14 @@ class AccessPage:
     # --- what people do
 
     def open_box(self) -> None:
-        if not self.box.is_visible():
-            self.page.get_by_role("button", name="Use a token").click()
+        """Open the fold if it is closed; a click may meet it while what is above it grows."""
+        fold = self.page.get_by_role("button", name="Use a token")
+        for _ in range(3):
+            if self.box.is_visible():
+                return
+            fold.click()
+            with contextlib.suppress(AssertionError):
+                expect(self.box).to_be_visible(timeout=3000)
         expect(self.box).to_be_visible()
 
     def paste(self, token: str) -> None:
