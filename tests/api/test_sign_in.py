@@ -99,7 +99,7 @@ def test_the_way_in_is_there_and_is_not_part_of_the_api(space: App) -> None:
 def test_off_a_space_nobody_can_sign_in(
     checkpoints: Checkpoints, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """T16: there the session's key is known to everybody, so a session means nothing."""
+    """There the session's key is known to everybody, so a session means nothing."""
     with stand_in_hub.serve() as hub:
         hub.add(GATED, checkpoints.folder(tiny.GEMMA_3), gated=True)
         home = tmp_path_factory.mktemp("no-space") / "home"

@@ -79,7 +79,7 @@ def test_what_is_pasted_is_used_and_found_nowhere(
     app: App,
     open_page: Callable[[], tuple[ChatPage, AccessPage]],
 ) -> None:
-    """T3-T10 of the list of leaks: box, history, deep links, state, storage, errors, exports."""
+    """Not in the box, history, deep links, state, storage, errors or exports."""
     chat, access = open_page()
     page = chat.page
     for bad in (MALFORMED, REFUSED):

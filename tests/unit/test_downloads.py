@@ -184,7 +184,7 @@ FAULTS = {
 def test_a_download_survives(
     stand_in: StandInHub, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """hub.md's table of download faults, one by one; what was finished is not fetched again."""
+    """Each fault that a way can have; what was finished is not fetched again."""
     given = FAULTS[name]
     fault = Fault(given.pattern, given.kind, given.times, given.methods, given.after_bytes,
                   given.seconds, given.bytes_per_second, given.status, given.headers)  # fmt: skip
@@ -345,7 +345,7 @@ def test_cancel_ends_it_within_two_seconds_and_leaves_nothing_half(
 def test_no_argument_and_no_environment_shows_the_token(
     stand_in: StandInHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """T20: a child's command line is open to everybody on the machine."""
+    """A child's command line is open to everybody on the machine."""
     monkeypatch.setenv("HF_TOKEN", "hf_deployersOwnCanary0001")
     stand_in.faults.append(Fault(SECOND, "slow", bytes_per_second=2 * MEGABYTE))
     seen: list[str] = []

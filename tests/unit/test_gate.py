@@ -137,7 +137,7 @@ def test_the_doctor_knows_each_credential_before_anything_is_downloaded(
 def test_weights_on_disk_and_in_memory_open_for_nobody_else(
     stand_in: StandInHub, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """hub.md's warm cache: the libraries load for anybody then, and say nothing."""
+    """With a warm cache the libraries load for anybody, and say nothing."""
     served = playground()
     stand_in.granted.add(CANARY)
     with caplog.at_level(logging.DEBUG):
