@@ -24,10 +24,17 @@ MIN_SPEED_SECONDS = 0.8
 
 
 class Engine(Protocol):
-    """Runs one model: ids in, chunks out. `requests` counts those running or waiting."""
+    """Runs one model: ids in, chunks out.
+
+    `requests` counts those running or waiting; `cache_bytes` is what conversations keep between
+    their turns.
+    """
 
     @property
     def requests(self) -> int: ...
+
+    @property
+    def cache_bytes(self) -> int: ...
 
     def stream(
         self, prompt_ids: tuple[int, ...], params: SamplingParams, *, top: int = 0

@@ -108,6 +108,7 @@ class Library:
                 for part, row in self._registry.rows_by_checkpoint()
             ),
             queue=self._registry.requests(),
+            cache_bytes=self._registry.cache_bytes(),
         )
 
     def fits(

@@ -81,7 +81,7 @@ class ModelSource:
             return _attached(key, folder, base)
         # Seconds of imports, so not before the page is served.
         from gemma_space import loading
-        from gemma_space.engine.serial import SerialEngine
+        from gemma_space.engine.batch import BatchEngine
 
         loaded = loading.load(
             key.checkpoint,
@@ -94,7 +94,9 @@ class ModelSource:
         )
         return ServedModel(
             key=key,
-            engine=SerialEngine(loaded.model, loaded.stop_ids),
+            engine=BatchEngine(
+                loaded.model, loaded.stop_ids, memory.needs(key.checkpoint, key.precision).kv_bytes
+            ),
             tokenizer=loaded.tokenizer,
             nbytes=loaded.nbytes,
             notes=placement.notes(getattr(loaded.model, "hf_device_map", None), key.title),
@@ -146,14 +148,17 @@ def _attached(key: ModelKey, folder: Path, base: ServedModel) -> ServedModel:
     """An adapter on a base that others may be using: attached and taken off between requests."""
     from gemma_space import adapters
     from gemma_space.engine.adapted import AdaptedEngine
-    from gemma_space.engine.serial import SerialEngine
+    from gemma_space.engine.batch import BatchEngine
 
     engine = base.engine
-    assert isinstance(engine, SerialEngine)
+    assert isinstance(engine, BatchEngine)
     title = f"The adapter {key.checkpoint.title}"
     name, nbytes = engine.between_requests(lambda model: adapters.attach(model, folder, title))
 
+    adapted = AdaptedEngine(engine, name)
+
     def close() -> None:
+        adapted.forget()
         # Whoever closes it must not wait for replies that the base is writing.
         threading.Thread(
             target=engine.between_requests,
@@ -164,7 +169,7 @@ def _attached(key: ModelKey, folder: Path, base: ServedModel) -> ServedModel:
 
     return ServedModel(
         key=key,
-        engine=AdaptedEngine(engine, name),
+        engine=adapted,
         tokenizer=base.tokenizer,
         nbytes=nbytes,
         notes=base.notes,

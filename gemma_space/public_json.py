@@ -7,7 +7,7 @@ from gemma_space.types import Generation
 
 # Fields that the page shows and the wire does not carry.
 UPDATE_ONLY = {"notes", "tokens"}  # of a Generation
-PAGE_ONLY = {"kv_bytes", "seconds_left", "bytes_per_second", "note"}
+PAGE_ONLY = {"kv_bytes", "seconds_left", "bytes_per_second", "note", "cache_bytes"}
 
 
 def as_json(value: Any) -> dict[str, Any]:

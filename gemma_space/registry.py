@@ -142,6 +142,11 @@ class ModelRegistry:
         with self._lock:
             return sum(e.served.engine.requests for e in self._entries.values() if e.served)
 
+    def cache_bytes(self) -> int:
+        """What conversations keep between their turns, of all models."""
+        with self._lock:
+            return sum(e.served.engine.cache_bytes for e in self._entries.values() if e.served)
+
     def _await_cancelled(self, key: ModelKey) -> None:
         """A cancelled load of the same model gives its memory back before another begins."""
         for part in key.chain:

@@ -134,7 +134,11 @@ class LoadedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """The machine and what is in its memory. `queue` counts requests running or waiting."""
+    """The machine and what is in its memory.
+
+    `queue` counts requests running or waiting, `cache_bytes` what conversations keep of their
+    prompts between turns, in the room that each model's load sets aside for it.
+    """
 
     device: str
     memory_total_bytes: int
@@ -142,3 +146,4 @@ class Status:
     budget_bytes: int
     loaded: tuple[LoadedRow, ...]
     queue: int
+    cache_bytes: int = 0

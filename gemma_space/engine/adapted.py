@@ -5,7 +5,7 @@ Knows the adapter's name and nothing else: turns, prefill and sampling are the b
 
 from collections.abc import Iterator
 
-from gemma_space.engine.serial import SerialEngine
+from gemma_space.engine.batch import BatchEngine
 from gemma_space.types import GenerationChunk, SamplingParams
 
 
@@ -17,7 +17,7 @@ class AdaptedEngine:
         adapter: the name it is attached by.
     """
 
-    def __init__(self, base: SerialEngine, adapter: str) -> None:
+    def __init__(self, base: BatchEngine, adapter: str) -> None:
         self.base = base
         self._adapter = adapter
 
@@ -26,8 +26,17 @@ class AdaptedEngine:
         """None of its own: the base's engine counts them all."""
         return 0
 
+    @property
+    def cache_bytes(self) -> int:
+        """None of its own either."""
+        return 0
+
+    def forget(self) -> None:
+        """Drop the conversations that were kept with this adapter on."""
+        self.base.kept.clear(self._adapter)
+
     def stream(
         self, prompt_ids: tuple[int, ...], params: SamplingParams, *, top: int = 0
     ) -> Iterator[GenerationChunk]:
-        """As `SerialEngine.stream`, with the adapter on."""
+        """As `BatchEngine.stream`, with the adapter on."""
         return self.base.stream(prompt_ids, params, top=top, adapter=self._adapter)

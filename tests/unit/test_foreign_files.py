@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gemma_space.access import Access
-from gemma_space.engine.serial import SerialEngine
+from gemma_space.engine.batch import BatchEngine
 from gemma_space.errors import GemmaSpaceError, ModelNotFoundError
 from gemma_space.library import Library
 from gemma_space.loading import LoadedModel, load
@@ -126,7 +126,7 @@ def test_old_8_bit_files_are_recognized_and_computed_with(
         return
     found = loaded(old_style, Precision.INT8)
     assert {p.dtype for p in found.model.parameters()} == {torch.int8, torch.float16}
-    *_, last = SerialEngine(found.model, found.stop_ids).stream((2, 300), greedy(max_new_tokens=3))
+    *_, last = BatchEngine(found.model, found.stop_ids).stream((2, 300), greedy(max_new_tokens=3))
     assert last.finish_reason
 
 

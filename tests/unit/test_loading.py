@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gemma_space import loading
-from gemma_space.engine.serial import SerialEngine
+from gemma_space.engine.batch import BatchEngine
 from gemma_space.errors import LoadError, ModelTooLargeError
 from gemma_space.following import LoadCancelledError
 from gemma_space.loading import LoadedModel, load
@@ -84,7 +84,7 @@ def test_int8_keeps_the_rest_in_bf16(checkpoints: Checkpoints) -> None:
 def test_the_demo_runs_in_every_precision_it_is_offered_in(checkpoints: Checkpoints) -> None:
     for precision in local_checkpoint(checkpoints.demo()).precisions:
         found = loaded(checkpoints.demo(), precision)
-        engine = SerialEngine(found.model, found.stop_ids)
+        engine = BatchEngine(found.model, found.stop_ids)
         assert list(engine.stream((2, 105), greedy(max_new_tokens=2)))[-1].finish_reason
 
 

@@ -131,7 +131,7 @@ def loads(visitor: Visitor, large: str, small: str) -> Iterator[dict[str, Any]]:
         with little_memory(megabytes):
             told: dict[str, Any] = failure(lambda: list(library.load(large, "fp32")))
             told["held"] = [row.repo_id for row in library.status().loaded]
-            told["tokens"] = visitor.complete(small)
+        told["tokens"] = visitor.complete(small)
         library.unload(small)
         yield told
     visitor.complete(large)  # with enough there is nothing wrong with it
@@ -140,7 +140,7 @@ def loads(visitor: Visitor, large: str, small: str) -> Iterator[dict[str, Any]]:
 
 def replies(visitor: Visitor, deep: str) -> Iterator[dict[str, Any]]:
     visitor.complete(deep)
-    with little_memory(20):
+    with little_memory(40):  # the worker's own stack among it
         told: dict[str, Any] = failure(lambda: visitor.complete(deep, "the sun " * 1500))
         told["queue"] = visitor.playground.library.status().queue
         told["tokens"] = visitor.complete(deep)

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import DynamicCache, GenerationConfig
+from transformers import GenerationConfig
 
 from gemma_space import loading
 from gemma_space.attention import offered, refusal
 from gemma_space.catalog import Checkpoint, hub_catalog
-from gemma_space.engine.serial import SerialEngine
+from gemma_space.engine.batch import BatchEngine
+from gemma_space.engine.kv import RowsCache
 from gemma_space.errors import GenerationError, PrecisionUnsupportedError
 from gemma_space.loading import LoadedModel, load
 from gemma_space.local_checkpoint import local_checkpoint
@@ -86,7 +87,7 @@ def test_trap_01_numbers_that_overflow_are_told_and_not_shown_as_an_empty_reply(
 ) -> None:
     model = loaded(loud_folder, Precision.FP16)
     with pytest.raises(GenerationError, match="overflowed") as caught:
-        list(SerialEngine(model.model, model.stop_ids).stream(PROMPT, greedy()))
+        list(BatchEngine(model.model, model.stop_ids).stream(PROMPT, greedy()))
     assert "bf16" in caught.value.hint
 
 
@@ -106,7 +107,7 @@ def test_trap_01_int8_does_not_log_a_line_per_layer_and_token(
 ) -> None:
     model = loaded(checkpoints.folder(tiny.GEMMA_3), Precision.INT8)
     with caplog.at_level(logging.INFO):
-        list(SerialEngine(model.model, model.stop_ids).stream(PROMPT, greedy(max_new_tokens=2)))
+        list(BatchEngine(model.model, model.stop_ids).stream(PROMPT, greedy(max_new_tokens=2)))
     assert [r for r in caplog.records if r.name.startswith("bitsandbytes")] == []
 
 
@@ -167,5 +168,5 @@ def test_trap_14_a_cache_named_in_the_files_does_not_apply(
     model.model.forward = lambda *args, **kwargs: (
         used.append(kwargs["past_key_values"]) or forward(*args, **kwargs)
     )
-    list(SerialEngine(model.model, model.stop_ids).stream(PROMPT, greedy(max_new_tokens=2)))
-    assert {type(cache) for cache in used} == {DynamicCache}
+    list(BatchEngine(model.model, model.stop_ids).stream(PROMPT, greedy(max_new_tokens=2)))
+    assert {type(cache) for cache in used} == {RowsCache}

@@ -15,7 +15,7 @@ import torch
 from bitsandbytes.functional import dequantize_4bit
 
 from gemma_space.catalog import ALL_PRECISIONS
-from gemma_space.engine.serial import SerialEngine
+from gemma_space.engine.batch import BatchEngine
 from gemma_space.loading import LoadedModel, load
 from gemma_space.local_checkpoint import local_checkpoint
 from gemma_space.memory import weights_bytes
@@ -126,7 +126,7 @@ def test_it_takes_the_bytes_computed_and_writes_text(
     assert found.nbytes == pytest.approx(
         weights_bytes(local_checkpoint(folder), precision), rel=0.01
     )
-    engine = SerialEngine(found.model, found.stop_ids)
+    engine = BatchEngine(found.model, found.stop_ids)
     *_, last = engine.stream(PROMPT, greedy(max_new_tokens=4))
     assert last.finish_reason
 

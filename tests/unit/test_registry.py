@@ -32,6 +32,7 @@ class Clock:
 @dataclass
 class IdleEngine:
     requests: int = 0
+    cache_bytes: int = 0
 
     def stream(
         self, prompt_ids: tuple[int, ...], params: SamplingParams, *, top: int = 0

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from gemma_space.engine.serial import SerialEngine
+from gemma_space.engine.batch import BatchEngine
 from gemma_space.types import GenerationChunk
 from tests import tiny_checkpoints as tiny
 from tests.tiny_checkpoints import Checkpoints
@@ -23,16 +23,16 @@ def model(checkpoints: Checkpoints) -> Any:
 
 
 @pytest.fixture(scope="module")
-def engine(model: Any) -> SerialEngine:
-    return SerialEngine(model, frozenset((1, 106)))
+def engine(model: Any) -> BatchEngine:
+    return BatchEngine(model, frozenset((1, 106)))
 
 
-def chunks(engine: SerialEngine, top: int = 0, **controls: Any) -> list[GenerationChunk]:
+def chunks(engine: BatchEngine, top: int = 0, **controls: Any) -> list[GenerationChunk]:
     stream = engine.stream(PROMPT, greedy(max_new_tokens=24, **controls), top=top)
     return [c for c in stream if c.token_id is not None]
 
 
-def ids(engine: SerialEngine, **controls: Any) -> list[int]:
+def ids(engine: BatchEngine, **controls: Any) -> list[int]:
     return [c.token_id for c in chunks(engine, **controls) if c.token_id is not None]
 
 
@@ -43,7 +43,7 @@ def logits_for(model: Any, new: list[int]) -> torch.Tensor:
     return model(everything).logits[0, len(PROMPT) - 1 : -1]
 
 
-def test_the_seed_decides_and_nothing_else(engine: SerialEngine) -> None:
+def test_the_seed_decides_and_nothing_else(engine: BatchEngine) -> None:
     one = ids(engine, temperature=1.0, seed=7)
     torch.manual_seed(123)
     assert ids(engine, temperature=1.0, seed=7) == one
@@ -62,12 +62,12 @@ def test_the_seed_decides_and_nothing_else(engine: SerialEngine) -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_what_must_be_greedy_is(engine: SerialEngine, model: Any, controls: dict[str, Any]) -> None:
+def test_what_must_be_greedy_is(engine: BatchEngine, model: Any, controls: dict[str, Any]) -> None:
     new = ids(engine, **controls)
     assert logits_for(model, new).argmax(-1).tolist() == new
 
 
-def test_sampling_follows_the_models_distribution(engine: SerialEngine, model: Any) -> None:
+def test_sampling_follows_the_models_distribution(engine: BatchEngine, model: Any) -> None:
     temperature = 0.7
     wanted = (logits_for(model, [2])[0] / temperature).softmax(-1)
     drawn = torch.zeros_like(wanted)
@@ -90,7 +90,7 @@ def test_sampling_follows_the_models_distribution(engine: SerialEngine, model: A
     ids=["top_k", "top_p", "min_p"],
 )
 def test_filters_keep_to_their_tokens(
-    engine: SerialEngine, model: Any, controls: dict[str, Any], allowed: Any
+    engine: BatchEngine, model: Any, controls: dict[str, Any], allowed: Any
 ) -> None:
     different = set()
     for seed in range(4):
@@ -109,13 +109,13 @@ def _nucleus(p: torch.Tensor, mass: float) -> torch.Tensor:
     return allowed
 
 
-def test_typical_p_runs_and_is_reproducible(engine: SerialEngine) -> None:
+def test_typical_p_runs_and_is_reproducible(engine: BatchEngine) -> None:
     one = ids(engine, temperature=1.0, typical_p=0.3, seed=3)
     assert ids(engine, temperature=1.0, typical_p=0.3, seed=3) == one
     assert ids(engine, temperature=1.0, seed=3) != one
 
 
-def test_repetition_penalty_acts_on_what_was_seen(engine: SerialEngine, model: Any) -> None:
+def test_repetition_penalty_acts_on_what_was_seen(engine: BatchEngine, model: Any) -> None:
     for penalty in (0.6, 1.6):
         new = ids(engine, repetition_penalty=penalty)
         for at, row in enumerate(logits_for(model, new)):
@@ -127,7 +127,7 @@ def test_repetition_penalty_acts_on_what_was_seen(engine: SerialEngine, model: A
     assert ids(engine, repetition_penalty=1.6) != ids(engine, repetition_penalty=0.6)
 
 
-def test_no_ngram_repeats(engine: SerialEngine) -> None:
+def test_no_ngram_repeats(engine: BatchEngine) -> None:
     everything = [*PROMPT, *ids(engine, no_repeat_ngram_size=1)]
     assert len(set(everything)) == len(everything)
     looping = ids(engine, repetition_penalty=0.5)
@@ -139,7 +139,7 @@ def test_no_ngram_repeats(engine: SerialEngine) -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, 1.3])
 def test_scores_are_log_probabilities_of_the_raw_logits(
-    engine: SerialEngine, model: Any, temperature: float
+    engine: BatchEngine, model: Any, temperature: float
 ) -> None:
     found = chunks(engine, top=5, temperature=temperature, top_k=20, repetition_penalty=1.2)
     new = [c.token_id for c in found if c.token_id is not None]
@@ -152,7 +152,7 @@ def test_scores_are_log_probabilities_of_the_raw_logits(
         assert [t.logprob for t in chunk.top] == pytest.approx(values.tolist(), abs=1e-3)
 
 
-def test_all_probabilities_sum_to_one(engine: SerialEngine) -> None:
+def test_all_probabilities_sum_to_one(engine: BatchEngine) -> None:
     found = chunks(engine, top=10_000)[0]
     assert len(found.top) == 512
     assert torch.tensor([t.logprob for t in found.top]).exp().sum() == pytest.approx(1, abs=1e-4)
@@ -160,7 +160,7 @@ def test_all_probabilities_sum_to_one(engine: SerialEngine) -> None:
 
 
 def test_max_new_tokens_is_exact_and_ignore_eos_goes_on(model: Any) -> None:
-    engine = SerialEngine(model, frozenset(range(512)))  # whatever it says ends the reply
+    engine = BatchEngine(model, frozenset(range(512)))  # whatever it says ends the reply
     for count in (1, 5):
         found = list(engine.stream(PROMPT, greedy(max_new_tokens=count, ignore_eos=True)))
         spoken = [c for c in found if c.token_id is not None]

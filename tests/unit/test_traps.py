@@ -8,7 +8,7 @@ import gc
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from transformers import AutoModelForCausalLM
 
 from gemma_space import chat, tokens
 from gemma_space.chat import read_messages, render
-from gemma_space.engine import serial
-from gemma_space.engine.serial import SerialEngine
+from gemma_space.engine import steps
+from gemma_space.engine.batch import BatchEngine
 from gemma_space.errors import ContextLengthError, GenerationError, InvalidRequestError
 from gemma_space.loading import load, load_tokenizer
 from gemma_space.local_checkpoint import local_checkpoint
@@ -30,6 +30,7 @@ from gemma_space.types import (
     CompletionRequest,
     Controls,
     Generation,
+    GenerationChunk,
     Message,
     Precision,
 )
@@ -397,13 +398,13 @@ def test_trap_09_logits_that_are_no_numbers_end_in_words_and_leave_nothing_held(
 def test_trap_09_a_failing_forward_is_reported_with_its_cause_and_frees_the_engine(
     gemma_3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = SerialEngine(gemma_3, frozenset((1, 106)))
-    healthy, steps = gemma_3.forward, 0
+    engine = BatchEngine(gemma_3, frozenset((1, 106)))
+    healthy, count = gemma_3.forward, 0
 
     def failing(*args: Any, **kwargs: Any) -> Any:
-        nonlocal steps
-        steps += 1
-        if steps == 3:
+        nonlocal count
+        count += 1
+        if count == 3:
             raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
         return healthy(*args, **kwargs)
 
@@ -414,13 +415,13 @@ def test_trap_09_a_failing_forward_is_reported_with_its_cause_and_frees_the_engi
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert "mat1" not in str(caught.value)
     assert engine.requests == 0
-    assert len(list(engine.stream((2, 300, 301), greedy()))) > 1
+    assert len(tokens_of(engine.stream((2, 300, 301), greedy()))) > 1
 
 
 def test_trap_09_out_of_memory_is_said_in_words(
     gemma_3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = SerialEngine(gemma_3, frozenset((1, 106)))
+    engine = BatchEngine(gemma_3, frozenset((1, 106)))
 
     def full(*args: Any, **kwargs: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
@@ -430,7 +431,7 @@ def test_trap_09_out_of_memory_is_said_in_words(
         with pytest.raises(GenerationError, match="memory"):
             list(engine.stream((2, 300), greedy()))
     assert engine.requests == 0
-    assert len(list(engine.stream((2, 300), greedy(max_new_tokens=2)))) == 3
+    assert len(tokens_of(engine.stream((2, 300), greedy(max_new_tokens=2)))) == 2
 
 
 # --- 10: stopping ------------------------------------------------------------------------------
@@ -439,15 +440,13 @@ def test_trap_09_out_of_memory_is_said_in_words(
 def test_trap_10_closing_while_prefilling_decoding_or_waiting_frees_the_engine(
     gemma_3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(serial.PREFILL_TOKENS, "cpu", 4)
-    engine = SerialEngine(gemma_3, frozenset((1, 106)))
+    monkeypatch.setitem(steps.PREFILL_TOKENS, "cpu", 4)
+    engine = BatchEngine(gemma_3, frozenset((1, 106)))
     prompt = (2, *range(380, 400))
-    wanted = [c.token_id for c in engine.stream(prompt, greedy())]
+    wanted = tokens_of(engine.stream(prompt, greedy()))
 
     prefilling = engine.stream(prompt, greedy())
-    chunks = [next(prefilling) for _ in range(3)]
-    assert all(c.token_id is None for c in chunks)
-    assert chunks[-1].prompt_done_tokens == 8
+    assert next(prefilling).token_id is None
     assert engine.requests == 1
     prefilling.close()  # type: ignore[attr-defined]
     assert engine.requests == 0
@@ -458,18 +457,22 @@ def test_trap_10_closing_while_prefilling_decoding_or_waiting_frees_the_engine(
     waiting = engine.stream(prompt, greedy())
     started = time.monotonic()
     assert next(waiting).token_id is None
-    assert next(waiting).prompt_done_tokens == 0
     assert time.monotonic() - started < 1
     assert engine.requests == 2
     waiting.close()  # type: ignore[attr-defined]
     assert engine.requests == 1
     decoding.close()  # type: ignore[attr-defined]
     assert engine.requests == 0
-    assert [c.token_id for c in engine.stream(prompt, greedy())] == wanted
+    assert tokens_of(engine.stream(prompt, greedy())) == wanted
+
+
+def tokens_of(chunks: Iterable[GenerationChunk]) -> list[int]:
+    """The tokens of a stream, without the chunks that only say that it goes on."""
+    return [chunk.token_id for chunk in chunks if chunk.token_id is not None]
 
 
 def test_trap_10_a_stream_nobody_started_holds_nothing(gemma_3: Any) -> None:
-    engine = SerialEngine(gemma_3, frozenset((1, 106)))
+    engine = BatchEngine(gemma_3, frozenset((1, 106)))
     stream = engine.stream((2, 300), greedy())
     assert engine.requests == 0
     del stream
@@ -477,37 +480,45 @@ def test_trap_10_a_stream_nobody_started_holds_nothing(gemma_3: Any) -> None:
     assert engine.requests == 0
 
 
-def test_trap_10_those_who_wait_are_served_in_the_order_they_came(gemma_3: Any) -> None:
-    engine = SerialEngine(gemma_3, frozenset())
+def test_trap_10_those_who_wait_are_served_in_the_order_they_came(
+    gemma_3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When all places are taken."""
+    monkeypatch.setitem(steps.MAX_ROWS, "cpu", 1)
+    engine = BatchEngine(gemma_3, frozenset())
     streams = [engine.stream((2, 150), greedy()) for _ in range(4)]
     for stream in streams:
         next(stream)  # joins the line; the first one runs
-    served = []
-    for place, stream in enumerate(streams):
-        waiting = streams[place + 1 :]
-        assert all(next(other).token_id is None for other in waiting)
-        served.append([chunk for chunk in stream if chunk.token_id is not None])
-    assert all(served)
+    served: list[int] = []
+
+    def read(place: int) -> None:
+        assert tokens_of(streams[place])
+        served.append(place)
+
+    readers = [threading.Thread(target=read, args=(place,)) for place in (3, 1, 0, 2)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(30)
+    assert served == [0, 1, 2, 3]
     assert engine.requests == 0
 
 
 def test_trap_10_two_requests_take_turns_on_one_model(gemma_3: Any) -> None:
-    engine = SerialEngine(gemma_3, frozenset((1, 106)))
+    engine = BatchEngine(gemma_3, frozenset((1, 106)))
     prompts = {"a": (2, *range(370, 390)), "b": (2, *range(390, 410))}
-    alone = {n: [c.token_id for c in engine.stream(p, greedy())] for n, p in prompts.items()}
-    together: dict[str, list[int | None]] = {}
+    alone = {n: tokens_of(engine.stream(p, greedy())) for n, p in prompts.items()}
+    together: dict[str, list[int]] = {}
 
     def run(name: str) -> None:
-        got = [c.token_id for c in engine.stream(prompts[name], greedy())]
-        together[name] = got
+        together[name] = tokens_of(engine.stream(prompts[name], greedy()))
 
     threads = [threading.Thread(target=run, args=(name,)) for name in prompts]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(timeout=30)
-    tokens_of = {n: [i for i in ids if i is not None] for n, ids in together.items()}
-    assert tokens_of == {n: [i for i in ids if i is not None] for n, ids in alone.items()}
+    assert together == alone
     assert engine.requests == 0
 
 

@@ -1,0 +1,255 @@
+"""What the engine does for one visitor and for many, against transformers' own `generate`.
+
+`python -m benchmarks.engine` writes a random Gemma 3 of about 300 million parameters to a
+temporary folder, loads it once in bf16, and alternates each measurement with its baseline in one
+process: medians of the paired ratios. The baseline for several visitors is the stock pattern, a
+thread with `generate` for each request and nothing kept between turns. `--pairs N` sets how often.
+"""
+
+import argparse
+import random
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gemma_space.settings import set_library_defaults
+
+set_library_defaults()
+
+import torch  # noqa: E402
+from transformers import (  # noqa: E402
+    AutoTokenizer,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GenerationConfig,
+)
+
+from gemma_space.access import Access  # noqa: E402
+from gemma_space.engine.batch import BatchEngine  # noqa: E402
+from gemma_space.playground import Playground  # noqa: E402
+from gemma_space.settings import DEMO_MODEL, Settings  # noqa: E402
+from gemma_space.shelf import served_checkpoints  # noqa: E402
+from gemma_space.types import (  # noqa: E402
+    CompletionRequest,
+    Controls,
+    Generation,
+    Precision,
+    SamplingParams,
+)
+
+VOCABULARY = 32_768
+GREEDY = SamplingParams(
+    max_new_tokens=32, temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, typical_p=1.0,
+    repetition_penalty=1.0, no_repeat_ngram_size=0, seed=0, stop=(), ignore_eos=True,
+)  # fmt: skip
+
+
+@dataclass
+class Timed:
+    """When the tokens of one reply came, in seconds since it was asked for."""
+
+    asked: float = field(default_factory=time.perf_counter)
+    came: list[float] = field(default_factory=list)
+
+    def token(self) -> None:
+        self.came.append(time.perf_counter() - self.asked)
+
+    @property
+    def first(self) -> float:
+        return self.came[0]
+
+    @property
+    def pace(self) -> float:
+        """Tokens per second after the first."""
+        return (len(self.came) - 1) / (self.came[-1] - self.came[0])
+
+
+class Streamer:
+    """What `generate` tells of its tokens."""
+
+    def __init__(self, timed: Timed) -> None:
+        self._timed, self._prompt = timed, True
+
+    def put(self, _: Any) -> None:
+        if self._prompt:
+            self._prompt = False
+        else:
+            self._timed.token()
+
+    def end(self) -> None:
+        return
+
+
+def write_checkpoint(folder: Path) -> None:
+    """A random model with the demo's tokenizer; more ids than it has are never sent."""
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(
+        vocab_size=VOCABULARY, hidden_size=1024, intermediate_size=4096, num_hidden_layers=18,
+        num_attention_heads=4, num_key_value_heads=1, head_dim=256, sliding_window=512,
+        max_position_embeddings=8192, dtype=torch.bfloat16,
+    )  # fmt: skip
+    torch.set_default_dtype(torch.bfloat16)
+    Gemma3ForCausalLM(config).save_pretrained(folder)
+    torch.set_default_dtype(torch.float32)
+    AutoTokenizer.from_pretrained(DEMO_MODEL).save_pretrained(folder)
+
+
+class Bench:
+    """One model, by both ways."""
+
+    def __init__(self, folder: Path) -> None:
+        settings = Settings.model_validate({"models": str(folder)})
+        self.playground = Playground(served_checkpoints([str(folder)]), Access(), settings)
+        self.name = str(folder)
+        for _ in self.playground.library.load(self.name, "bf16"):
+            pass
+        entry = next(iter(self.playground.library._registry._entries.values()))
+        assert entry.served is not None
+        assert isinstance(entry.served.engine, BatchEngine)
+        self.engine = entry.served.engine
+        self.model = self.engine._model
+        self.engine.kept.budget_bytes = 1 << 30
+        self._random = random.Random(0)
+
+    def prompt(self, tokens: int) -> tuple[int, ...]:
+        return tuple(self._random.randrange(110, 4000) for _ in range(tokens))
+
+    def bare(self, prompt: Sequence[int], tokens: int) -> Timed:
+        """The baseline: `generate` on the whole prompt."""
+        timed = Timed()
+        config = GenerationConfig(
+            max_new_tokens=tokens, do_sample=False, pad_token_id=0, eos_token_id=[VOCABULARY - 1]
+        )
+        with torch.inference_mode():
+            self.model.generate(
+                torch.tensor([prompt]), generation_config=config, streamer=Streamer(timed)
+            )
+        return timed
+
+    def ours(self, prompt: Sequence[int], tokens: int, top: int = 0) -> Timed:
+        timed = Timed()
+        params = SamplingParams(**{**vars_of(GREEDY), "max_new_tokens": tokens})
+        for chunk in self.engine.stream(tuple(prompt), params, top=top):
+            if chunk.token_id is not None:
+                timed.token()
+        return timed
+
+    def app(self, text: str, tokens: int) -> Timed:
+        """The whole use case: text in, text out, as the page and the API have it."""
+        timed, seen = Timed(), 0
+        request = CompletionRequest(
+            prompt=text, model=self.name, precision=Precision.BF16,
+            controls=Controls(max_new_tokens=tokens, temperature=0.0, ignore_eos=True),
+        )  # fmt: skip
+        for update in self.playground.complete(request):
+            if isinstance(update, Generation) and update.completion_tokens > seen:
+                seen = update.completion_tokens
+                timed.token()
+        return timed
+
+
+def vars_of(params: SamplingParams) -> dict[str, Any]:
+    return {name: getattr(params, name) for name in params.__dataclass_fields__}
+
+
+def together(actions: Sequence[Callable[[], Timed]]) -> list[Timed]:
+    """All at once, each in a thread of its own."""
+    found: list[Timed] = []
+    threads = [threading.Thread(target=lambda a=a: found.append(a())) for a in actions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def one_visitor(bench: Bench) -> dict[str, float]:
+    prompt = bench.prompt(64)
+    base = bench.bare(prompt, 32).pace
+    text = " ".join(["the", "sun", "and", "the", "moon"] * 12)
+    return {
+        "decode, one visitor": bench.ours(prompt, 32).pace / base,
+        "the same through the whole app": bench.app(text, 32).pace / base,
+        "with the ten likeliest, time per token": base
+        and bench.ours(prompt, 32).pace / bench.ours(prompt, 32, top=10).pace,
+    }
+
+
+def eight_visitors(bench: Bench) -> dict[str, float]:
+    one = bench.ours(bench.prompt(64), 32).pace
+    paces = [t.pace for t in together([lambda: bench.ours(bench.prompt(64), 48)] * 8)]
+    return {"eight visitors' tokens/s, against one's": sum(paces) / one}
+
+
+def conversations(bench: Bench, visitors: int = 4, turns: int = 3) -> dict[str, float]:
+    """Histories of 400 tokens, messages of 60, replies of 24."""
+
+    def run(reply: Callable[[Sequence[int], int], Timed]) -> tuple[float, float]:
+        histories = [bench.prompt(400) for _ in range(visitors)]
+        later: list[float] = []
+        started = time.perf_counter()
+        for turn in range(turns):
+            histories = [(*history, *bench.prompt(60)) for history in histories]
+            timed = together([lambda h=h: reply(h, 24) for h in histories])
+            if turn:
+                later += [t.first for t in timed]
+        return visitors * turns * 24 / (time.perf_counter() - started), statistics.median(later)
+
+    theirs, their_first = run(bench.bare)
+    mine, my_first = run(bench.ours)
+    return {
+        f"{visitors} visitors x {turns} turns, tokens/s": mine / theirs,
+        "their time to the first token at turns 2 and 3": my_first / their_first,
+    }
+
+
+def tenth_turn(bench: Bench) -> dict[str, float]:
+    history = bench.prompt(1010)
+    bench.ours(history, 2)
+    longer = (*history, *bench.prompt(50))
+    mine = bench.ours(longer, 2).first
+    return {"first token at turn 10, against a full prefill": mine / bench.bare(longer, 3).first}
+
+
+def memory_of(bench: Bench) -> float:
+    """Bytes of a kept conversation, against what its tokens need by their shapes."""
+    bench.engine.kept.clear()
+    prompt = bench.prompt(2000)
+    bench.ours(prompt, 8)
+    config, tokens = bench.model.config, len(prompt) + 7
+    of_one = 2 * config.num_key_value_heads * config.head_dim * 2
+    need = sum(
+        of_one * (min(tokens, config.sliding_window + 7) if "sliding" in kind else tokens)
+        for kind in config.layer_types
+    )
+    weights = sum(p.nbytes for p in bench.model.parameters())
+    return (weights + bench.engine.kept.nbytes) / (weights + need)
+
+
+def main() -> None:
+    """Write, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=5)
+    pairs = parser.parse_args().pairs
+    with tempfile.TemporaryDirectory() as scratch:
+        write_checkpoint(Path(scratch))
+        bench = Bench(Path(scratch))
+        bench.bare(bench.prompt(16), 4)
+        found: dict[str, list[float]] = {}
+        for measure in (one_visitor, eight_visitors, conversations, tenth_turn):
+            for _ in range(pairs):
+                for name, ratio in measure(bench).items():
+                    found.setdefault(name, []).append(ratio)
+        for name, ratios in found.items():
+            shown = ", ".join(f"{ratio:.2f}" for ratio in sorted(ratios))
+            print(f"{statistics.median(ratios):.2f}  {name}  ({shown})")
+        print(f"{memory_of(bench):.3f}  memory, against weights and KV computed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""The engine: one worker per loaded model, all its replies written together.
+
+Prompt ids in, `GenerationChunk`s out; it knows no text and no template. The worker is there only
+while there is work. What happens in a step is in `steps`.
+"""
+
+import atexit
+import logging
+import queue
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from gemma_space.engine.kv import RowsCache
+from gemma_space.engine.prefix_cache import PrefixCache
+from gemma_space.engine.request import Request
+from gemma_space.engine.steps import Steps
+from gemma_space.errors import GemmaSpaceError
+from gemma_space.types import GenerationChunk, SamplingParams
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+WAIT_SECONDS = 0.05
+END_SECONDS = 2.0
+DIED = (
+    "The worker of this model stopped unexpectedly.",
+    "Send it again; the worker starts anew.",
+)
+
+
+class BatchEngine:
+    """Generates with one model, for all callers at once.
+
+    Args:
+        model: a causal language model in evaluation mode.
+        stop_ids: ids that end a reply.
+        cache_bytes: for conversations between their turns.
+        inline: have those who wait take the steps, in their own threads: where a worker must not
+            outlive a request, as in a process that forks.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        stop_ids: frozenset[int],
+        cache_bytes: int = 0,
+        *,
+        inline: bool = False,
+    ) -> None:
+        self._model = model
+        self.kept: PrefixCache[RowsCache] = PrefixCache(cache_bytes)
+        self._steps = Steps(model, stop_ids, self.kept)
+        self._lock = threading.Lock()
+        self._turn = threading.Lock()  # held by whoever uses the model
+        self._worker: threading.Thread | None = None
+        self._callers = 0
+        self._inline = inline
+        self._ending = False
+        _ENGINES.add(self)
+
+    @property
+    def requests(self) -> int:
+        """Requests running or waiting right now."""
+        return self._callers
+
+    @property
+    def cache_bytes(self) -> int:
+        """What conversations keep between their turns."""
+        return self.kept.nbytes
+
+    def between_requests(self, change: Callable[[Any], T]) -> T:
+        """Let `change` do something to the model between two steps."""
+        with self._turn:
+            return change(self._model)
+
+    def stream(
+        self,
+        prompt_ids: tuple[int, ...],
+        params: SamplingParams,
+        *,
+        top: int = 0,
+        adapter: str | None = None,
+    ) -> Iterator[GenerationChunk]:
+        """Continue `prompt_ids`.
+
+        Args:
+            prompt_ids: at least one id; with `max_new_tokens` no longer than the context.
+            top: how many alternatives to report per token; 0 reports no scores.
+            adapter: the attached adapter to compute with; None for the model alone.
+
+        Yields:
+            chunks without a token while waiting and prefilling, then one per token; the last
+            has a `finish_reason`. Closing it frees its place within one step.
+
+        Raises:
+            GenerationError: the model failed or gave logits that are no numbers.
+        """
+        request = Request(list(prompt_ids), params, top, adapter)
+        self._callers += 1
+        try:
+            self._submit(request)
+            yield GenerationChunk()
+            while True:
+                if self._inline and request.told.empty():
+                    self._step()
+                try:
+                    told = request.told.get(timeout=0.001 if self._inline else WAIT_SECONDS)
+                except queue.Empty:
+                    yield GenerationChunk(
+                        prompt_done_tokens=request.done, cached_tokens=request.cached
+                    )
+                    continue
+                if isinstance(told, GemmaSpaceError):
+                    raise told
+                yield told
+                if told.finish_reason:
+                    return
+        finally:
+            self._callers -= 1
+            request.cancelled = True
+            if self._inline:  # nobody else takes the step that would free its place
+                with self._turn:
+                    self._steps.drop_cancelled()
+
+    def _submit(self, request: Request) -> None:
+        with self._lock:
+            self._steps.waiting.append(request)
+            if self._worker is None and not self._inline:
+                self._worker = threading.Thread(target=self._work, name="engine", daemon=True)
+                self._worker.start()
+
+    def _work(self) -> None:
+        try:
+            while True:
+                with self._lock:
+                    if self._ending or not self._steps.has_work:
+                        self._worker = None
+                        return
+                self._step()
+        except BaseException:
+            log.exception("an engine's worker died")
+            with self._lock:
+                self._worker = None
+                self._steps.abandon(DIED)
+
+    def _step(self) -> None:
+        with self._turn:
+            self._steps.step()
+
+    def end(self) -> None:
+        """Have the worker stop after the step at hand, whoever waits."""
+        self._ending, worker = True, self._worker
+        if worker is not None:
+            worker.join(END_SECONDS)
+
+
+_ENGINES: "weakref.WeakSet[BatchEngine]" = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """An interpreter that goes away under a thread in the middle of torch would abort."""
+    for engine in list(_ENGINES):
+        engine.end()
