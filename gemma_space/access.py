@@ -62,7 +62,7 @@ class Access:
         self._accounts: TLRUCache[bytes, Account] = TLRUCache(
             MAX_KEPT, ttu=lambda _, account, now: now + _known_seconds(account), timer=clock
         )
-        self._closed: set[str] = set()  # somebody was refused: not open, whatever was said before
+        self._closed: set[str] = set()  # open once, until somebody was refused
         self._granted: LRUCache[bytes, bool] = LRUCache(MAX_KEPT)
         self._commits: dict[tuple[str, str], str] = {}
 
@@ -113,7 +113,7 @@ class Access:
             commit = answer.commit or revision
             self._commits[(repo_id, revision)] = commit
             return commit
-        if answer.verdict in REFUSALS:
+        if answer.verdict in REFUSALS and not gated:
             self._closed.add(repo_id)
         if answer.verdict in UNANSWERED and not gated and repo_id not in self._closed:
             return self._commits.get((repo_id, revision), revision)

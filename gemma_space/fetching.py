@@ -36,7 +36,7 @@ GRACE_SECONDS = 1.0
 BEAT_SECONDS = 5.0
 LIST_SECONDS = 10
 # How often a slow connection's bar moves and a broken file may go on: every so many bytes.
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 18
 
 
 class Cancelled(BaseException):

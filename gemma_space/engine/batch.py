@@ -97,7 +97,7 @@ class BatchEngine:
             GenerationError: the model failed or gave logits that are no numbers.
         """
         request = Request(list(prompt_ids), params, top, adapter)
-        self._callers += 1
+        self._count(1)
         try:
             self._submit(request)
             yield GenerationChunk()
@@ -117,11 +117,15 @@ class BatchEngine:
                 if told.finish_reason:
                     return
         finally:
-            self._callers -= 1
+            self._count(-1)
             request.cancelled = True
             if self._inline:  # nobody else takes the step that would free its place
                 with self._turn:
                     self._steps.drop_cancelled()
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._callers += change
 
     def _submit(self, request: Request) -> None:
         with self._lock:

@@ -75,6 +75,10 @@ class Choosing:
         """The same model, as things are by now."""
         yield await asyncio.to_thread(self.refreshed, values)
 
+    async def on_used(self, values: Values) -> AsyncGenerator[Updates]:
+        """The same after a reply, which says what went wrong itself: an older word is stale."""
+        yield {**await asyncio.to_thread(self.refreshed, values), **self.say("")}
+
     def refreshed(self, values: Values) -> Updates:
         name, how = values[self.panel.model], Attention(values[self.panel.attention] or "auto")
         try:
@@ -230,8 +234,11 @@ class Choosing:
             self.listen_for_picks(card.meter)
         listen([], self.on_open, context, [*shown, panel.attention], on_error=self.failed)
         changes = [self._wire_load(context), self._wire_unload(context)]
-        for event in (*changes, *uses):  # `.then` follows success, error and Cancel alike
+        for event in changes:  # `.then` follows success, error and Cancel alike
             listen([event.then], self.on_refresh, context, shown, on_error=self.failed)
+        for event in uses:
+            listen([event.then], self.on_used, context, [*shown, *self.say("")],
+                   on_error=self.failed)  # fmt: skip
             listen([event.then], None, js="() => GemmaSpace.access.again()")
         return changes
 
