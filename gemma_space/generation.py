@@ -1,21 +1,25 @@
-"""Chunks of ids become the reply so far: text, counts, times and why it ended.
+"""Chunks of ids become the reply so far: text, counts, times and why it ended; or a text's scores.
 
 Sits between an engine and whoever shows the reply. Knows no model and no page.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gemma_space.lease import ModelKey
+from gemma_space.errors import GenerationError
+from gemma_space.lease import ModelKey, ServedModel
 from gemma_space.tokens import TextStream, pieces
 from gemma_space.types import (
+    Alternative,
     FinishReason,
     Generation,
     GenerationChunk,
     SamplingParams,
     ScoredPiece,
-    TokenScore,
+    ScoredToken,
+    Scoring,
 )
 
 
@@ -26,8 +30,9 @@ class Recorder:
         key: what generates; named in every update.
         params: the resolved controls; the seed is reported.
         stream: turns ids into text and finds stop strings.
-        prompt_tokens, dropped_messages, notes: what is known before the first token.
-        before: text the reply already had; every update begins with it.
+        prompt_ids, dropped_messages, notes: what is known before the first token.
+        begins_with: ids that the reply already has, which follow those of the prompt.
+        before: text the reply already had, whose ids are the prompt's; every update begins with it.
         tokenizer: names tokens when scores are recorded.
         clock: seconds, monotonic.
     """
@@ -38,7 +43,8 @@ class Recorder:
         params: SamplingParams,
         stream: TextStream,
         *,
-        prompt_tokens: int,
+        prompt_ids: tuple[int, ...],
+        begins_with: tuple[int, ...] = (),
         dropped_messages: int = 0,
         notes: tuple[str, ...] = (),
         before: str = "",
@@ -48,7 +54,9 @@ class Recorder:
         self._key = key
         self._params = params
         self._stream = stream
-        self._prompt_tokens = prompt_tokens
+        self._prompt_ids = prompt_ids
+        self._given = len(begins_with)
+        self._ids: list[int] = []
         self._dropped_messages = dropped_messages
         self._notes = notes
         self._before = before
@@ -57,9 +65,11 @@ class Recorder:
         self._started = clock()
         self._first: float | None = None
         self._last = self._started
-        self._count = 0
         self._cached = 0
         self._scored: list[ScoredPiece] = []
+        for token_id in begins_with:
+            self._ids.append(token_id)
+            stream.push(token_id)
 
     def record(self, chunks: Iterator[GenerationChunk]) -> Iterator[Generation]:
         """Yield the reply after each chunk; the last update has a `finish_reason`.
@@ -67,9 +77,12 @@ class Recorder:
         Closing this closes the engine's iterator; so does a stop string.
         """
         try:
+            if self._stream.stopped:  # what it begins with has met a stop string
+                yield self._update("stop_string")
+                return
             for chunk in chunks:
                 self._cached = chunk.cached_tokens
-                if chunk.token_id is None:
+                if chunk.token_id is None and chunk.finish_reason is None:
                     yield self._update(None)
                     continue
                 reason = self._take(chunk)
@@ -82,45 +95,91 @@ class Recorder:
                 close()
 
     def _take(self, chunk: GenerationChunk) -> FinishReason | None:
-        self._last = self._clock()
-        if self._first is None:
-            self._first = self._last
         reason: FinishReason | None = chunk.finish_reason
+        if chunk.token_id is not None:
+            self._last = self._clock()
+            if self._first is None:
+                self._first = self._last
         if reason != "stop" and chunk.token_id is not None:
-            self._count += 1
+            self._ids.append(chunk.token_id)
             if chunk.score is not None:
-                self._scored.append(self._named(chunk.score, chunk.top))
+                self._scored.append(named(self._tokenizer, chunk.score))
             if self._stream.push(chunk.token_id):
                 reason = "stop_string"
         if reason:
             self._stream.finish()
         return reason
 
-    def _named(self, score: TokenScore, top: tuple[TokenScore, ...]) -> ScoredPiece:
-        ids = (score.token_id, *(t.token_id for t in top))
-        names = [piece.text for piece in pieces(self._tokenizer, ids)]
-        rows = tuple(
-            ScoredPiece(id=t.token_id, text=name, logprob=t.logprob)
-            for t, name in zip(top, names[1:], strict=True)
-        )
-        return ScoredPiece(id=score.token_id, text=names[0], logprob=score.logprob, top=rows)
-
     def _update(self, reason: FinishReason | None) -> Generation:
+        count = len(self._ids) - self._given
         elapsed = self._last - self._first if self._first is not None else 0.0
         return Generation(
             text=self._before + self._stream.text,
             thinking=self._stream.thinking,
             finish_reason=reason,
-            prompt_tokens=self._prompt_tokens,
-            completion_tokens=self._count,
+            prompt_tokens=len(self._prompt_ids) + self._given,
+            completion_tokens=count,
             cached_tokens=self._cached,
             dropped_messages=self._dropped_messages,
             seed=self._params.seed,
             ttft_seconds=None if self._first is None else self._first - self._started,
-            tokens_per_second=(self._count - 1) / elapsed if self._count > 1 and elapsed else None,
+            tokens_per_second=(count - 1) / elapsed if count > 1 and elapsed else None,
             model=self._key.checkpoint.repo_id,
             revision=self._key.revision,
             precision=str(self._key.precision),
             tokens=tuple(self._scored),
             notes=self._notes,
+            prompt_ids=self._prompt_ids,
+            token_ids=tuple(self._ids),
+            params=self._params,
+        )
+
+
+def named(tokenizer: Any, score: ScoredToken) -> ScoredPiece:
+    """A scored token and its alternatives, with the text of each."""
+    names = pieces(tokenizer, (score.token_id, *(t.token_id for t in score.top)))
+    return ScoredPiece(
+        id=score.token_id,
+        text=names[0].text,
+        logprob=score.logprob,
+        entropy=score.entropy,
+        top=tuple(
+            Alternative(id=t.token_id, text=piece.text, logprob=t.logprob)
+            for t, piece in zip(score.top, names[1:], strict=True)
+        ),
+    )
+
+
+def scored(
+    served: ServedModel,
+    chunks: Iterator[GenerationChunk],
+    total_tokens: int,
+    notes: tuple[str, ...],
+) -> Iterator[Scoring]:
+    """The scores of a text after each chunk of it.
+
+    Perplexity is exp of the mean negative log-probability of the tokens so far.
+
+    Raises:
+        GenerationError: it was broken off by the time limit.
+    """
+    found: list[ScoredPiece] = []
+    surprise = 0.0
+    for chunk in chunks:
+        if chunk.finish_reason == "time_limit":
+            raise GenerationError(
+                f"The time limit of this server came after {len(found):,} of {total_tokens:,} "
+                "tokens.",
+                "Score a shorter text.",
+            )
+        found += [named(served.tokenizer, score) for score in chunk.prompt_scores]
+        surprise -= sum(score.logprob for score in chunk.prompt_scores)
+        yield Scoring(
+            tokens=tuple(found),
+            total_tokens=total_tokens,
+            perplexity=math.exp(surprise / len(found)) if found else None,
+            model=served.key.checkpoint.repo_id,
+            revision=served.key.revision,
+            precision=str(served.key.precision),
+            notes=notes,
         )

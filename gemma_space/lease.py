@@ -37,7 +37,16 @@ class Engine(Protocol):
     def cache_bytes(self) -> int: ...
 
     def stream(
-        self, prompt_ids: tuple[int, ...], params: SamplingParams, *, top: int = 0
+        self,
+        prompt_ids: tuple[int, ...],
+        params: SamplingParams,
+        *,
+        top: int = 0,
+        max_time: float | None = None,
+    ) -> Iterator[GenerationChunk]: ...
+
+    def score(
+        self, token_ids: tuple[int, ...], *, top: int = 0, max_time: float | None = None
     ) -> Iterator[GenerationChunk]: ...
 
 

@@ -46,6 +46,20 @@ def check_size(*texts: str) -> None:
         ) from None
 
 
+def check_ids(*lists: Sequence[int]) -> None:
+    """Refuse more token ids than any context window has; which ids there are, the engine knows.
+
+    Raises:
+        InvalidRequestError: with both counts.
+    """
+    count = sum(len(ids) for ids in lists)
+    if count > MAX_CHARACTERS:
+        raise InvalidRequestError(
+            f"The request has {count:,} token ids; at most {MAX_CHARACTERS:,} are read.",
+            "Send a shorter prompt.",
+        )
+
+
 def check_logprobs(value: object) -> int:
     """How many alternatives per token to report, 0 to `MAX_LOGPROBS`.
 

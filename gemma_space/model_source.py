@@ -95,7 +95,10 @@ class ModelSource:
         return ServedModel(
             key=key,
             engine=BatchEngine(
-                loaded.model, loaded.stop_ids, memory.needs(key.checkpoint, key.precision).kv_bytes
+                loaded.model,
+                loaded.stop_ids,
+                memory.needs(key.checkpoint, key.precision).kv_bytes,
+                inline=self._settings.zero_gpu,
             ),
             tokenizer=loaded.tokenizer,
             nbytes=loaded.nbytes,

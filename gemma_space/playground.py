@@ -17,7 +17,7 @@ from gemma_space.errors import (
     ModelNotFoundError,
     SettingsError,
 )
-from gemma_space.generation import Recorder
+from gemma_space.generation import Recorder, scored
 from gemma_space.library import Library
 from gemma_space.reports import LoadProgress
 from gemma_space.settings import Settings
@@ -30,6 +30,8 @@ from gemma_space.types import (
     Message,
     RenderedChat,
     SamplingParams,
+    ScoreRequest,
+    Scoring,
     Tokenization,
 )
 from gemma_space.visitors import Visitors
@@ -50,6 +52,7 @@ class Playground:
         self, checkpoints: Sequence[Checkpoint], access: Access, settings: Settings
     ) -> None:
         self._settings = settings
+        self._max_time = settings.max_time or None
         access.lend(r.repo_id for row in checkpoints for r in (row, row.base) if r is not None)
         self.visitors = Visitors(access, _own_token(settings) if settings.lends_to_owner else None)
         shelf = Shelf(
@@ -135,10 +138,12 @@ class Playground:
             )
             recorder = Recorder(
                 served.key, params, stream,
-                prompt_tokens=len(prompt.token_ids), dropped_messages=prompt.dropped_messages,
+                prompt_ids=prompt.token_ids, dropped_messages=prompt.dropped_messages,
                 notes=(*notes, *served.notes, *prompt.notes), before=request.reply_prefix,
             )  # fmt: skip
-            yield from recorder.record(served.engine.stream(prompt.token_ids, params))
+            yield from recorder.record(
+                served.engine.stream(prompt.token_ids, params, max_time=self._max_time)
+            )
 
     def complete(
         self, request: CompletionRequest, token: str | None = None
@@ -152,30 +157,56 @@ class Playground:
         row = self.library.find(request.model, token)
         params = self._params(row, request.controls)
         limits.check_size(request.prompt)
+        limits.check_ids(request.token_ids, request.begins_with)
         top = limits.check_logprobs(request.logprobs)
-        if not request.prompt and not request.add_bos:
+        if not (request.prompt or request.add_bos or request.token_ids):
             raise InvalidRequestError("The prompt is empty.", "Write something to continue.")
         with self.library.lease(row, request.precision, token, request.attention) as (lease, notes):
             yield from lease.wait()
             self.library.require(row, token)  # a load can outlast a yes
             served = lease.model
-            ids = tokens.encode_prompt(
+            ids = request.token_ids or tokens.encode_prompt(
                 served.tokenizer, request.prompt,
                 add_bos=request.add_bos, parse_special=request.parse_special,
             )  # fmt: skip
-            room = row.context_length - params.max_new_tokens
-            if len(ids) > room:
-                raise ContextLengthError(
-                    f"The prompt has {len(ids):,} tokens, but only {max(room, 0):,} fit beside "
-                    f"the {params.max_new_tokens:,} kept for the completion.",
-                    "Shorten the prompt or lower max_new_tokens.",
-                )
+            given = (*ids, *request.begins_with)
+            _check_room(len(given), row.context_length, params.max_new_tokens)
             stream = tokens.TextStream(served.tokenizer, stop=params.stop, show_special=True)
             recorder = Recorder(
                 served.key, params, stream,
-                prompt_tokens=len(ids), notes=(*notes, *served.notes), tokenizer=served.tokenizer,
+                prompt_ids=ids, begins_with=request.begins_with, notes=(*notes, *served.notes),
+                tokenizer=served.tokenizer,
             )  # fmt: skip
-            yield from recorder.record(served.engine.stream(ids, params, top=top))
+            yield from recorder.record(
+                served.engine.stream(given, params, top=top, max_time=self._max_time)
+            )
+
+    def score(
+        self, request: ScoreRequest, token: str | None = None
+    ) -> Iterator[LoadProgress | Scoring]:
+        """How likely a text is: load progress, then the scores of its tokens as far as they are.
+
+        Raises:
+            ContextLengthError: the text exceeds the context window.
+            GemmaSpaceError: as `chat`.
+        """
+        row = self.library.find(request.model, token)
+        limits.check_size(request.text)
+        top = limits.check_logprobs(request.top)
+        with self.library.lease(row, request.precision, token, request.attention) as (lease, notes):
+            yield from lease.wait()
+            self.library.require(row, token)
+            served = lease.model
+            ids = tokens.encode_prompt(
+                served.tokenizer, request.text, parse_special=request.parse_special
+            )
+            if len(ids) < 2:
+                raise InvalidRequestError("There is no text to score.", "Write or paste some.")
+            _check_room(len(ids), row.context_length, 0)
+            yield from scored(
+                served, served.engine.score(ids, top=top, max_time=self._max_time),
+                len(ids) - 1, (*notes, *served.notes),
+            )  # fmt: skip
 
     def tokenize(
         self, text: str, model: str, parse_special: bool = True, token: str | None = None
@@ -223,6 +254,23 @@ class Playground:
 
     def _params(self, row: Checkpoint, wanted: Controls) -> SamplingParams:
         return controls.resolve(wanted, self._defaults(row), self._limit(row))
+
+
+def _check_room(count: int, context_length: int, max_new_tokens: int) -> None:
+    """Refuse a prompt that leaves no room for what is to come.
+
+    Raises:
+        ContextLengthError: with the counts.
+    """
+    room = max(context_length - max_new_tokens, 0)
+    if count > room:
+        beside = f" beside the {max_new_tokens:,} kept for the completion" if max_new_tokens else ""
+        raise ContextLengthError(
+            f"The prompt has {count:,} tokens, but only {room:,} fit{beside}.",
+            "Shorten the prompt or lower max_new_tokens."
+            if max_new_tokens
+            else "Shorten the text.",
+        )
 
 
 def _own_token(settings: Settings) -> Callable[[], str | None]:

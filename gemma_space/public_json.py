@@ -3,11 +3,11 @@
 import dataclasses
 from typing import Any
 
-from gemma_space.types import Generation
+from gemma_space.types import Generation, Scoring
 
 # Fields that the page shows and the wire does not carry.
-UPDATE_ONLY = {"notes", "tokens"}  # of a Generation
-PAGE_ONLY = {"kv_bytes", "seconds_left", "bytes_per_second", "note", "cache_bytes"}
+UPDATE_ONLY = {"notes", "tokens", "prompt_ids", "token_ids", "params"}  # of a Generation
+PAGE_ONLY = {"kv_bytes", "seconds_left", "bytes_per_second", "note"}
 
 
 def as_json(value: Any) -> dict[str, Any]:
@@ -30,13 +30,12 @@ def generation_json(update: Generation, with_tokens: bool = False) -> dict[str, 
         if field.name not in UPDATE_ONLY
     }
     if with_tokens:
-        wire["tokens"] = [
-            {
-                "id": t.id,
-                "text": t.text,
-                "logprob": t.logprob,
-                "top": [{"id": a.id, "text": a.text, "logprob": a.logprob} for a in t.top],
-            }
-            for t in update.tokens
-        ]
+        wire["tokens"] = [as_json(piece) for piece in update.tokens]
+    return wire
+
+
+def scoring_json(scoring: Scoring) -> dict[str, Any]:
+    """The scores of a text, as the public shape has them."""
+    wire = as_json(scoring)
+    del wire["notes"], wire["total_tokens"]
     return wire

@@ -83,6 +83,13 @@ class Settings(BaseSettings):
     max_new_tokens: int = Field(
         default=4096, ge=1, le=262_144, description="The most tokens one reply may have."
     )
+    max_time: float = Field(
+        default=0,
+        ge=0,
+        le=24 * 3600,
+        description="Seconds after which a reply ends, its wait for a place not counted; "
+        "0: no limit.",
+    )
     queue_size: int = Field(
         default=64, ge=1, le=10_000, description="How many requests may wait before newcomers "
         "are told to come back later.",
@@ -93,6 +100,11 @@ class Settings(BaseSettings):
         description="The deployer's Hub token; used for visitors only with `ACCESS=deployer`.",
     )
 
+    zero_gpu: bool = Field(
+        default=False,
+        validation_alias="SPACES_ZERO_GPU",
+        description="Set by Hugging Face on a Space whose GPU comes and goes with each request.",
+    )
     space_id: str = Field(
         default="",
         validation_alias="SPACE_ID",

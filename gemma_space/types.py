@@ -9,7 +9,7 @@ from typing import Literal
 
 Role = Literal["system", "user", "assistant"]
 Variant = Literal["base", "instruct", "adapter"]
-FinishReason = Literal["stop", "length", "stop_string", "cancelled"]
+FinishReason = Literal["stop", "length", "stop_string", "time_limit", "cancelled"]
 
 
 class Precision(StrEnum):
@@ -105,6 +105,10 @@ class CompletionRequest:
     `add_bos` puts one BOS in front unless the prompt already begins with one; `parse_special`
     reads control tokens in the text as such, otherwise they stay literal; `logprobs` is how
     many alternatives to report per token (0 = none reported).
+
+    `token_ids`, where given, is the prompt itself: nothing is added to it and nothing read, and
+    `prompt` is not used. `begins_with` are ids that the completion already begins with (a branch
+    of an earlier one); their text is part of every `Generation.text` that comes back.
     """
 
     prompt: str
@@ -115,6 +119,23 @@ class CompletionRequest:
     add_bos: bool = True
     parse_special: bool = True
     logprobs: int = 0
+    token_ids: tuple[int, ...] = ()
+    begins_with: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRequest:
+    """A text whose likelihood is asked for, after one BOS; `top` alternatives are told per token.
+
+    `parse_special` is that of `CompletionRequest`.
+    """
+
+    text: str
+    model: str
+    precision: Precision = Precision.AUTO
+    attention: Attention = Attention.AUTO
+    parse_special: bool = True
+    top: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,20 +147,37 @@ class TokenScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredToken:
+    """A token as the raw logits saw it, before sampling.
+
+    Attributes:
+        logprob: natural logarithm of its probability.
+        entropy: of the whole distribution it was taken from, in nats.
+        top: the likeliest tokens at its place, likeliest first.
+    """
+
+    token_id: int
+    logprob: float
+    entropy: float
+    top: tuple[TokenScore, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationChunk:
     """One step of an engine: ids only, no text.
 
     `token_id` is None while the engine waits or prefills. `finish_reason` is set on the last
     chunk, whose `token_id` is the stop token where one ended the reply. `prompt_done_tokens`
-    counts the prompt tokens processed so far, `cached_tokens` those whose KV was reused.
+    counts the prompt tokens processed so far, `cached_tokens` those whose KV was reused. A time
+    limit can end a reply without a token. `prompt_scores` come only where a prompt is scored.
     """
 
     token_id: int | None = None
-    finish_reason: Literal["stop", "length"] | None = None
+    finish_reason: Literal["stop", "length", "time_limit"] | None = None
     prompt_done_tokens: int = 0
     cached_tokens: int = 0
-    score: TokenScore | None = None
-    top: tuple[TokenScore, ...] = ()
+    score: ScoredToken | None = None
+    prompt_scores: tuple[ScoredToken, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,13 +189,42 @@ class TokenPiece:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoredPiece:
-    """A completion token with its log-probability (nats) and the likeliest alternatives."""
+class Alternative:
+    """A token that could have come, with its log-probability (nats)."""
 
     id: int
     text: str
     logprob: float
-    top: tuple["ScoredPiece", ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredPiece:
+    """A token with its log-probability (nats), the entropy at its place and what else was likely.
+
+    `top` has the likeliest first; the token itself is among them where it was that likely.
+    """
+
+    id: int
+    text: str
+    logprob: float
+    entropy: float
+    top: tuple[Alternative, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """How likely a text is, token by token; while it is computed, as far as it got.
+
+    `tokens` are the text's own, without a BOS in front. `perplexity` is that of the tokens so far.
+    """
+
+    tokens: tuple[ScoredPiece, ...]
+    total_tokens: int
+    perplexity: float | None
+    model: str
+    revision: str
+    precision: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +234,8 @@ class Generation:
     `finish_reason` is None until the last update. `completion_tokens` does not count the stop
     token. `tokens_per_second` is the decode rate, without the time to the first token.
     `notes` are sentences about what was changed on the way (a folded system prompt, say).
+    `prompt_ids` are what the model was given, `token_ids` what it wrote, stop token left out, with
+    what the reply began with where that came as ids; `params` are the controls as they were used.
     """
 
     text: str
@@ -184,6 +253,9 @@ class Generation:
     precision: str
     tokens: tuple[ScoredPiece, ...] = ()
     notes: tuple[str, ...] = ()
+    prompt_ids: tuple[int, ...] = ()
+    token_ids: tuple[int, ...] = ()
+    params: SamplingParams | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,8 +23,16 @@ from gemma_space.api.callers import (
 )
 from gemma_space.limits import MAX_GENERATIONS
 from gemma_space.playground import Playground
-from gemma_space.public_json import as_json, generation_json
-from gemma_space.types import ChatRequest, CompletionRequest, Controls, Generation, Message
+from gemma_space.public_json import as_json, generation_json, scoring_json
+from gemma_space.types import (
+    ChatRequest,
+    CompletionRequest,
+    Controls,
+    Generation,
+    Message,
+    ScoreRequest,
+    Scoring,
+)
 
 SCORED_UPDATE_SECONDS = 0.5  # an update with scores carries all of them again
 GENERATION: dict[str, Any] = {
@@ -209,5 +217,41 @@ def register_tokens(playground: Playground) -> None:
                 )
             )  # fmt: skip
 
+    async def score(
+        text: str,
+        model: str = playground.default_model,
+        precision: str = "auto",
+        top: int = 0,
+        parse_special: bool = True,
+        attention: str = "auto",
+        caller: gr.Request | None = None,
+        oauth_token: gr.OAuthToken | None = None,
+    ) -> dict[str, Any]:
+        """How likely the model finds a text: each token's log-probability (nats), and perplexity.
+
+        Args:
+            text: scored after one BOS, which is not among the tokens.
+            model: repo id from /models.
+            precision: auto, fp32, bf16, fp16, int8 or int4.
+            top: report this many likeliest tokens at each place, 0 to 20.
+            parse_special: read control tokens in the text as such.
+            attention: auto, eager, sdpa or flash_attention_2, where the checkpoint has it.
+        """
+        with errors_shown():
+            request = ScoreRequest(
+                text=text_in("text", text),
+                model=model,
+                precision=precisions.parse(precision),
+                attention=attentions.parse(attention),
+                parse_special=flag_in("parse_special", parse_special),
+                top=top,
+            )
+        updates = stream(
+            lambda: playground.score(request, token_of(caller, oauth_token)), SCORED_UPDATE_SECONDS
+        )
+        *_, last = [update async for update in updates if isinstance(update, Scoring)]
+        return scoring_json(last)
+
+    add_endpoint(score, api_name="score", **GENERATION)
     add_endpoint(tokenize, api_name="tokenize", concurrency_limit=None)
     add_endpoint(render_chat, api_name="render_chat", concurrency_limit=None)

@@ -36,7 +36,20 @@ class AdaptedEngine:
         self.base.kept.clear(self._adapter)
 
     def stream(
-        self, prompt_ids: tuple[int, ...], params: SamplingParams, *, top: int = 0
+        self,
+        prompt_ids: tuple[int, ...],
+        params: SamplingParams,
+        *,
+        top: int = 0,
+        max_time: float | None = None,
     ) -> Iterator[GenerationChunk]:
         """As `BatchEngine.stream`, with the adapter on."""
-        return self.base.stream(prompt_ids, params, top=top, adapter=self._adapter)
+        return self.base.stream(
+            prompt_ids, params, top=top, max_time=max_time, adapter=self._adapter
+        )
+
+    def score(
+        self, token_ids: tuple[int, ...], *, top: int = 0, max_time: float | None = None
+    ) -> Iterator[GenerationChunk]:
+        """As `BatchEngine.score`, with the adapter on."""
+        return self.base.score(token_ids, top=top, max_time=max_time, adapter=self._adapter)

@@ -22,6 +22,10 @@ from gemma_space.types import GenerationChunk, SamplingParams
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 WAIT_SECONDS = 0.05
+_NOTHING = SamplingParams(
+    max_new_tokens=0, temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, typical_p=1.0,
+    repetition_penalty=1.0, no_repeat_ngram_size=0, seed=0,
+)  # fmt: skip
 END_SECONDS = 2.0
 DIED = (
     "The worker of this model stopped unexpectedly.",
@@ -80,6 +84,7 @@ class BatchEngine:
         params: SamplingParams,
         *,
         top: int = 0,
+        max_time: float | None = None,
         adapter: str | None = None,
     ) -> Iterator[GenerationChunk]:
         """Continue `prompt_ids`.
@@ -87,6 +92,7 @@ class BatchEngine:
         Args:
             prompt_ids: at least one id; with `max_new_tokens` no longer than the context.
             top: how many alternatives to report per token; 0 reports no scores.
+            max_time: seconds it may take once it has a place among those running; None: any.
             adapter: the attached adapter to compute with; None for the model alone.
 
         Yields:
@@ -96,7 +102,30 @@ class BatchEngine:
         Raises:
             GenerationError: the model failed or gave logits that are no numbers.
         """
-        request = Request(list(prompt_ids), params, top, adapter)
+        return self._follow(Request(list(prompt_ids), params, top, adapter, max_time=max_time))
+
+    def score(
+        self,
+        token_ids: tuple[int, ...],
+        *,
+        top: int = 0,
+        max_time: float | None = None,
+        adapter: str | None = None,
+    ) -> Iterator[GenerationChunk]:
+        """How likely each of `token_ids` but the first is, after those before it.
+
+        Yields:
+            chunks with `prompt_scores`, in order; the last has `finish_reason` "stop".
+
+        Raises:
+            GenerationError: as `stream`, or there are fewer than two ids.
+        """
+        return self._follow(
+            Request(list(token_ids), _NOTHING, top, adapter, scores_prompt=True, max_time=max_time)
+        )
+
+    def _follow(self, request: Request) -> Iterator[GenerationChunk]:
+        """Submit a request and yield what it is told; closing this frees its place."""
         self._count(1)
         try:
             self._submit(request)

@@ -4,13 +4,14 @@ Knows how far it is and hands its chunks to whoever waits. Does not know what el
 """
 
 import queue
+import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from gemma_space.engine.kv import RowsCache
 from gemma_space.engine.sampling import Sampler, scores
 from gemma_space.errors import GemmaSpaceError
-from gemma_space.types import FinishReason, GenerationChunk, SamplingParams
+from gemma_space.types import GenerationChunk, SamplingParams
 
 
 @dataclass(eq=False)
@@ -25,6 +26,8 @@ class Request:
         cached: of these, how many were there before.
         cancelled: nobody listens any more.
         failed: ended by an error; what its cache holds may be no numbers.
+        scores_prompt: only the prompt's own tokens are wanted, each with its scores.
+        max_time: seconds it may take from the moment it has a place; None for no limit.
     """
 
     ids: list[int]
@@ -38,21 +41,51 @@ class Request:
     cancelled: bool = False
     ended: bool = False
     failed: bool = False
+    scores_prompt: bool = False
+    max_time: float | None = None
     told: "queue.SimpleQueue[GenerationChunk | GemmaSpaceError]" = field(
         default_factory=queue.SimpleQueue
     )
 
     def __post_init__(self) -> None:
         self.prompt_tokens = len(self.ids)
+        self._ends_at: float | None = None
 
     @property
     def written(self) -> int:
         """Tokens of the reply so far."""
         return len(self.ids) - self.prompt_tokens
 
+    def begin(self) -> None:
+        """It has a place: its time runs."""
+        if self.max_time is not None:
+            self._ends_at = time.monotonic() + self.max_time
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its time is up."""
+        return self._ends_at is not None and time.monotonic() >= self._ends_at
+
+    def stop_late(self) -> None:
+        """End between two chunks of the prompt, because its time is up."""
+        self.ended = True
+        self._tell(finish_reason="time_limit")
+
     def report(self) -> None:
         """Tell how much of the prompt is done."""
-        self.told.put(GenerationChunk(prompt_done_tokens=self.done, cached_tokens=self.cached))
+        self._tell()
+
+    def score(self, logits: Any) -> None:
+        """Tell how likely the prompt's next tokens were.
+
+        Args:
+            logits: fp32, shape (tokens, vocabulary); the first row is the one after `done` ids.
+        """
+        first = self.done + 1
+        scored = scores(logits, self.ids[first : first + logits.shape[0]], self.top)
+        self.done += logits.shape[0]
+        self.ended = self.done >= len(self.ids) - 1
+        self._tell(prompt_scores=scored, finish_reason="stop" if self.ended else None)
 
     def write(self, logits: Any, likeliest: int, stop_ids: frozenset[int]) -> None:
         """Take the next token from a row of logits, fp32, shape (vocabulary,).
@@ -64,23 +97,20 @@ class Request:
         plain = self.sampler.is_plain
         token_id = likeliest if plain else self.sampler.pick(logits, self.ids)
         self.ids.append(token_id)
-        reason: FinishReason | None = None
+        reason: Literal["stop", "length", "time_limit"] | None = None
         if token_id in stop_ids and not self.params.ignore_eos:
             reason = "stop"
         elif self.written >= self.params.max_new_tokens:
             reason = "length"
-        score, top, _ = scores(logits, token_id, self.top)
+        elif self.is_late:
+            reason = "time_limit"
+        score = scores(logits[None], [token_id], self.top)[0] if self.top else None
         self.ended = reason is not None
-        self.told.put(
-            GenerationChunk(
-                token_id=token_id,
-                finish_reason=reason,
-                prompt_done_tokens=self.prompt_tokens,
-                cached_tokens=self.cached,
-                score=score,
-                top=top,
-            )
-        )
+        self._tell(token_id=token_id, finish_reason=reason, score=score)
+
+    def _tell(self, **news: Any) -> None:
+        done = min(self.done, self.prompt_tokens)
+        self.told.put(GenerationChunk(prompt_done_tokens=done, cached_tokens=self.cached, **news))
 
     def fail(self, error: GemmaSpaceError) -> None:
         """End with a reason."""

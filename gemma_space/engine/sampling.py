@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from gemma_space.types import SamplingParams, TokenScore
+from gemma_space.types import SamplingParams, ScoredToken, TokenScore
 
 FIRST_LOOK = 256  # likeliest tokens to look at when only their sum decides how many there are
 
@@ -103,23 +103,27 @@ def _log(value: float) -> float:
     return float(torch.tensor(value, dtype=torch.float64).log())
 
 
-def scores(
-    logits: torch.Tensor, token_id: int, top: int
-) -> tuple[TokenScore | None, tuple[TokenScore, ...], float | None]:
-    """From the raw logits: the token's log-probability, the `top` likeliest, and the entropy.
+def scores(logits: torch.Tensor, token_ids: Sequence[int], top: int) -> tuple[ScoredToken, ...]:
+    """What the raw logits say of tokens: log-probability, entropy and the `top` likeliest.
 
-    Natural logarithms.
+    Args:
+        logits: fp32, shape (tokens, vocabulary), each row those the token was taken from.
     """
-    if not top:
-        return None, (), None
     logprobs = logits.log_softmax(-1)
-    values, indices = logprobs.topk(min(top, logprobs.shape[0]))
-    likeliest = tuple(
-        TokenScore(token_id=i, logprob=v)
-        for v, i in zip(values.tolist(), indices.tolist(), strict=True)
+    entropies = -(logprobs.exp() * logprobs).nan_to_num().sum(-1)
+    chosen = logprobs.gather(-1, torch.tensor(token_ids, device=logits.device)[:, None])[:, 0]
+    values, indices = logprobs.topk(min(top, logprobs.shape[-1]))
+    rows = zip(token_ids, chosen.tolist(), entropies.tolist(), values.tolist(), indices.tolist(),
+               strict=True)  # fmt: skip
+    return tuple(
+        ScoredToken(
+            token_id=token_id,
+            logprob=logprob,
+            entropy=entropy,
+            top=tuple(TokenScore(token_id=i, logprob=v) for v, i in zip(likely, ids, strict=True)),
+        )
+        for token_id, logprob, entropy, likely, ids in rows
     )
-    entropy = float(-(logprobs.exp() * logprobs).nan_to_num().sum())
-    return TokenScore(token_id=token_id, logprob=float(logprobs[token_id])), likeliest, entropy
 
 
 def _processors(

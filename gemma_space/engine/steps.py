@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from gemma_space import adapters, memory
+from gemma_space.engine.joined import Batch
 from gemma_space.engine.kv import RowsCache
 from gemma_space.engine.prefix_cache import PrefixCache
 from gemma_space.engine.request import Request
@@ -20,84 +21,12 @@ from gemma_space.errors import GemmaSpaceError, GenerationError
 
 log = logging.getLogger(__name__)
 PREFILL_TOKENS = {"cpu": 128, "cuda": 1024}  # of one chunk; a step must stay well under a second
+SCORE_TOKENS = {"cpu": 64, "cuda": 256}  # of one chunk whose logits are all wanted
 MAX_ROWS = {"cpu": 8, "cuda": 32}
 OVERFLOWED = (  # words: each request gets an error of its own
     "The model's numbers overflowed and it cannot continue.",
     "Choose another precision, bf16 or fp32, for this model.",
 )
-
-
-class Batch:
-    """Replies that are written together, with one adapter or none."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self.rows: list[Request] = []
-        self._cache = RowsCache(model.config)
-
-    def join(self, request: Request) -> None:
-        """Take a request in; its cache becomes a row."""
-        assert request.cache is not None
-        if not self.rows:
-            self._cache, request.cache = request.cache, None
-        else:
-            self._cache.add(request.cache)
-            request.cache = None
-        self.rows.append(request)
-
-    def leave(self, request: Request) -> None:
-        """Give a request its own cache back; it is gone even where there is no memory for that."""
-        index = self.rows.index(request)
-        if len(self.rows) == 1 and not self._cache.spare_rows:
-            request.cache, self._cache = self._cache, RowsCache(self._model.config)
-            self.rows.clear()
-            return
-        alone = RowsCache(self._model.config)
-        try:
-            request.cache = self._cache.copy(index, alone, request.done, request.written)
-        finally:
-            self._cache.drop(index)
-            self.rows[index] = self.rows[-1]
-            self.rows.pop()
-            self._trim()
-
-    def _trim(self) -> None:
-        if not self.rows:
-            self._cache = RowsCache(self._model.config)
-            return
-        longest = max(row.done for row in self.rows)
-        self._cache.trim(longest, max(row.written for row in self.rows))
-
-    def forward(self) -> torch.Tensor:
-        """The logits after the last token of each row, fp32, shape (rows, vocabulary).
-
-        A failure leaves the cache as it was.
-        """
-        device, before = self._model.device, self._cache.length
-        last = torch.tensor([[row.ids[-1]] for row in self.rows], device=device)
-        more: dict[str, Any] = {}
-        if len(self.rows) > 1:
-            more["position_ids"] = torch.tensor([[row.done] for row in self.rows], device=device)
-            if any(row.done < before for row in self.rows):
-                columns = torch.arange(before + 1, device=device)
-                gaps = torch.tensor([[before - row.done] for row in self.rows], device=device)
-                more["attention_mask"] = (columns >= gaps).long()
-        try:
-            out = self._model(
-                input_ids=last,
-                past_key_values=self._cache,
-                use_cache=True,
-                logits_to_keep=1,
-                **more,
-            )
-        except BaseException:
-            self._cache.back_to(before)
-            raise
-        for layer in self._cache.own:
-            layer.since += 1
-        for row in self.rows:
-            row.done += 1
-        return out.logits[:, -1].float().to(device)  # the last layers may be elsewhere
 
 
 class Steps:
@@ -118,6 +47,7 @@ class Steps:
         self._batches: dict[str | None, Batch] = {}
         kind = model.device.type
         self._chunk = PREFILL_TOKENS.get(kind, PREFILL_TOKENS["cpu"])
+        self._scored_chunk = SCORE_TOKENS.get(kind, SCORE_TOKENS["cpu"])
         self._most = MAX_ROWS.get(kind, MAX_ROWS["cpu"])
 
     def running(self) -> Iterator[Request]:
@@ -182,12 +112,15 @@ class Steps:
             raise GenerationError(
                 "The prompt has tokens that this model does not know.", "Send it as text."
             )
-        found = self._kept.take(request.ids, request.adapter)
+        # Of what was computed before, only the logits of the last token could be had again.
+        found = None if request.scores_prompt else self._kept.take(request.ids, request.adapter)
         request.cache, request.cached = found or (RowsCache(self._model.config), 0)
         request.cache.mark()
         request.done = request.cached
         request.cache.expect(len(request.ids) + min(request.params.max_new_tokens, 256))
-        request.sampler = Sampler(self._model, request.ids, request.params)
+        if not request.scores_prompt:
+            request.sampler = Sampler(self._model, request.ids, request.params)
+        request.begin()
 
     def _leave(self, batch: Batch, request: Request) -> None:
         try:
@@ -205,27 +138,51 @@ class Steps:
     # --- computing ------------------------------------------------------------------------------
 
     def _prefill(self, request: Request) -> None:
-        assert request.cache is not None
-        chunk = request.ids[request.done : request.done + self._chunk]
         try:
-            adapters.activate(self._model, request.adapter)
-            out = self._model(
-                input_ids=torch.tensor([chunk], device=self._model.device),
-                past_key_values=request.cache, use_cache=True, logits_to_keep=1,
-            )  # fmt: skip
-            request.done += len(chunk)
-            if request.done < len(request.ids):
-                request.report()
-                return
-            request.cache.mark(since=1)  # its last id is computed again for the same prompt
-            self._write([request], out.logits[:, -1].float().to(self._model.device))
+            if request.is_late:
+                request.stop_late()
+            elif request.scores_prompt:
+                self._score(request)
+            else:
+                self._read(request)
         except Exception as error:
             request.fail(_in_words(error))
         if request.ended:
             self._prefilling.remove(request)
             self._keep(request)
-        else:
+        elif request.written:
             self._join(request)
+
+    def _read(self, request: Request) -> None:
+        """The next chunk of a prompt, and after the last one the reply's first token."""
+        chunk = request.ids[request.done : request.done + self._chunk]
+        logits = self._forward(request, chunk, logits_to_keep=1)
+        request.done += len(chunk)
+        if request.done < len(request.ids):
+            request.report()
+            return
+        assert request.cache is not None
+        request.cache.mark(since=1)  # its last id is computed again for the same prompt
+        self._write([request], logits[0, -1:])
+
+    def _score(self, request: Request) -> None:
+        """The next chunk of a prompt whose tokens are scored; nothing comes after its last one."""
+        end = min(request.done + self._scored_chunk, len(request.ids) - 1)
+        chunk = request.ids[request.done : end]
+        if not chunk:
+            raise GenerationError("The text has no token to score.", "Write a longer one.")
+        logits = self._forward(request, chunk, logits_to_keep=len(chunk))[0]
+        if not logits.isfinite().any(-1).all():
+            raise GenerationError(*OVERFLOWED)
+        request.score(logits)
+
+    def _forward(self, request: Request, ids: list[int], logits_to_keep: int) -> torch.Tensor:
+        adapters.activate(self._model, request.adapter)
+        out = self._model(
+            input_ids=torch.tensor([ids], device=self._model.device),
+            past_key_values=request.cache, use_cache=True, logits_to_keep=logits_to_keep,
+        )  # fmt: skip
+        return out.logits.float().to(self._model.device)
 
     def _join(self, request: Request) -> None:
         try:

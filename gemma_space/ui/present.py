@@ -18,6 +18,7 @@ REASONS: dict[FinishReason, str] = {
     "stop": "Ended its turn",
     "length": "Reached the token limit",
     "stop_string": "Met a stop string",
+    "time_limit": "Reached this server's time limit",
     "cancelled": "Stopped by you",
 }
 LICENSES = {"gemma": "Gemma Terms of Use", "apache-2.0": "Apache 2.0"}
@@ -200,7 +201,12 @@ def reply(generation: Generation) -> Turn:
 
 def was_cut(footer: Footer | None) -> bool:
     """Whether the reply ended before the model meant it to, so that it can be continued."""
-    return footer is None or footer.title in (REASONS["length"], STOPPED, FAILED)
+    return footer is None or footer.title in (
+        REASONS["length"],
+        REASONS["time_limit"],
+        STOPPED,
+        FAILED,
+    )
 
 
 def context_meter(used: int, limit: int) -> str:

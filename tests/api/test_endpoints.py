@@ -1,6 +1,7 @@
 """The public contract: endpoint names, parameters, exact shapes, streaming, stopping."""
 
 import itertools
+import math
 import time
 from dataclasses import fields
 from typing import Any
@@ -19,6 +20,7 @@ GENERATION = {
 }  # fmt: skip
 STATUS = {
     "device", "memory_total_bytes", "memory_free_bytes", "budget_bytes", "loaded", "queue",
+    "cache_bytes",
 }  # fmt: skip
 MODEL = {
     "repo_id", "title", "family", "parameters", "variant", "license", "gated", "context_length",
@@ -35,6 +37,7 @@ PARAMETERS = {
               "attention"],
     "/generate": ["prompt", "model", "precision", "add_bos", "parse_special", "logprobs",
                   *CONTROL_NAMES, "attention"],
+    "/score": ["text", "model", "precision", "top", "parse_special", "attention"],
     "/tokenize": ["text", "model", "parse_special"],
     "/render_chat": ["messages", "model", "system_prompt"],
 }  # fmt: skip
@@ -239,14 +242,31 @@ def test_generate_reports_log_probabilities(app: Served) -> None:
     assert len(last["tokens"]) == last["completion_tokens"]
     assert "".join(t["text"] for t in last["tokens"]).startswith(last["text"][:8])
     for token in last["tokens"]:
-        assert set(token) == {"id", "text", "logprob", "top"}
+        assert set(token) == {"id", "text", "logprob", "entropy", "top"}
         assert len(token["top"]) == 3
+        assert token["entropy"] > 0
         assert all(set(t) == {"id", "text", "logprob"} for t in token["top"])
         assert token["top"][0]["id"] == token["id"], "greedy takes the likeliest"
         assert token["top"][0]["logprob"] == token["logprob"] <= 0
         assert [t["logprob"] for t in token["top"]] == sorted(
             (t["logprob"] for t in token["top"]), reverse=True
         )
+
+
+def test_score(app: Served) -> None:
+    asked: Any = {"text": "The answer is", "model": app.folders["gemma3"], "precision": "fp32"}
+    found = app.client.predict(**asked, top=2, api_name="/score")
+    assert set(found) == {"tokens", "perplexity", "model", "revision", "precision"}
+    assert "".join(t["text"] for t in found["tokens"]) == "The answer is"
+    mean = sum(t["logprob"] for t in found["tokens"]) / len(found["tokens"])
+    assert found["perplexity"] == pytest.approx(math.exp(-mean))
+    assert all(len(t["top"]) == 2 and t["entropy"] > 0 for t in found["tokens"])
+    assert app.client.predict(**asked, api_name="/score")["tokens"][0]["top"] == []
+
+
+def test_status_counts_what_conversations_keep(app: Served) -> None:
+    final(app.client, "/generate", prompt="The answer is", model=app.folders["gemma3"], **GREEDY)
+    assert app.client.predict(api_name="/status")["cache_bytes"] > 0
 
 
 def test_tokenize(app: Served) -> None:

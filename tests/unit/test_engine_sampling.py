@@ -135,22 +135,21 @@ def test_scores_are_those_of_the_raw_logits(size: int) -> None:
     logits = random_logits(size, 1)
     wanted = logits.log_softmax(-1)
     for top in (1, 7, size, 10 * size):
-        score, likeliest, entropy = scores(logits, 5, top)
-        assert score is not None
+        (score,) = scores(logits[None], [5], top)
         assert (score.token_id, score.logprob) == (5, pytest.approx(float(wanted[5]), abs=1e-6))
         values, indices = wanted.topk(min(top, size))
-        assert [one.token_id for one in likeliest] == indices.tolist()
-        assert [one.logprob for one in likeliest] == pytest.approx(values.tolist(), abs=1e-6)
+        assert [one.token_id for one in score.top] == indices.tolist()
+        assert [one.logprob for one in score.top] == pytest.approx(values.tolist(), abs=1e-6)
         true = torch.distributions.Categorical(logits=logits.double()).entropy()
-        assert entropy == pytest.approx(float(true), abs=1e-4)
-    assert scores(logits, 5, 0) == (None, (), None)
+        assert score.entropy == pytest.approx(float(true), abs=1e-4)
+    assert scores(logits[None], [5], 0)[0].top == ()
 
 
 def test_what_cannot_be_said_does_not_spoil_the_entropy() -> None:
     logits = torch.tensor([1.0, 1.0, -torch.inf, 1.0, 1.0])
-    _, likeliest, entropy = scores(logits, 0, 5)
-    assert entropy == pytest.approx(float(torch.tensor(4.0).log()))
-    assert likeliest[-1].logprob == -float("inf")
+    (score,) = scores(logits[None], [0], 5)
+    assert score.entropy == pytest.approx(float(torch.tensor(4.0).log()))
+    assert score.top[-1].logprob == -float("inf")
 
 
 def picks(count: int, logits: torch.Tensor, **controls: Any) -> list[int]:

@@ -10,7 +10,7 @@ from gemma_space.catalog import hub_catalog
 from gemma_space.generation import Recorder
 from gemma_space.registry import ModelKey
 from gemma_space.tokens import TextStream
-from gemma_space.types import Generation, GenerationChunk, Precision, TokenScore
+from gemma_space.types import Generation, GenerationChunk, Precision, ScoredToken, TokenScore
 from tests import tiny_checkpoints as tiny
 from tests.unit.test_exactness import greedy
 
@@ -68,7 +68,13 @@ def says(tokenizer: Any, text: str, reason: Any = "length", **more: Any) -> list
 def recorder(tokenizer: Any, clock: Clock, stop: tuple[str, ...] = (), **more: Any) -> Recorder:
     stream = TextStream(tokenizer, stop=stop)
     return Recorder(
-        KEY, greedy(seed=42), stream, prompt_tokens=9, tokenizer=tokenizer, clock=clock, **more
+        KEY,
+        greedy(seed=42),
+        stream,
+        prompt_ids=tuple(range(9)),
+        tokenizer=tokenizer,
+        clock=clock,
+        **more,
     )
 
 
@@ -151,19 +157,53 @@ def test_scores_are_named_and_leave_the_stop_token_out(tokenizer: Any) -> None:
     byte = tokenizer.convert_tokens_to_ids("<0xE2>")
     scored = [
         GenerationChunk(
-            token_id=e, score=TokenScore(token_id=e, logprob=-0.5),
-            top=(TokenScore(token_id=e, logprob=-0.5), TokenScore(token_id=byte, logprob=-2.0)),
+            token_id=e,
+            score=ScoredToken(
+                token_id=e, logprob=-0.5, entropy=1.25,
+                top=(TokenScore(token_id=e, logprob=-0.5), TokenScore(token_id=byte, logprob=-2.0)),
+            ),
         ),
         GenerationChunk(
-            token_id=106, finish_reason="stop", score=TokenScore(token_id=106, logprob=-0.1),
-            top=(TokenScore(token_id=106, logprob=-0.1),),
+            token_id=106, finish_reason="stop",
+            score=ScoredToken(token_id=106, logprob=-0.1, entropy=0.5),
         ),
     ]  # fmt: skip
     engine = Engine(clock, scored)
     *_, last = recorder(tokenizer, clock).record(engine.stream())
     (piece,) = last.tokens
-    assert (piece.id, piece.text, piece.logprob) == (e, "e", -0.5)
+    assert (piece.id, piece.text, piece.logprob, piece.entropy) == (e, "e", -0.5, 1.25)
     assert [(a.id, a.text, a.logprob) for a in piece.top] == [
         (e, "e", -0.5),
         (byte, "<0xE2>", -2.0),
     ]
+
+
+def test_a_branch_begins_with_what_it_was_given(tokenizer: Any) -> None:
+    clock = Clock()
+    given = tuple(tokenizer.encode("one two", add_special_tokens=False))
+    engine = Engine(clock, says(tokenizer, " three"))
+    updates = list(recorder(tokenizer, clock, begins_with=given).record(engine.stream()))
+    assert updates[0].text == "one two"
+    last = updates[-1]
+    assert last.text == "one two three"
+    assert last.token_ids[: len(given)] == given
+    assert last.prompt_ids == tuple(range(9))
+    assert last.prompt_tokens == 9 + len(given)
+    assert last.completion_tokens == len(last.token_ids) - len(given) > 0
+    assert last.params == greedy(seed=42)
+
+
+def test_a_branch_that_completes_a_stop_string_asks_nobody(tokenizer: Any) -> None:
+    clock = Clock()
+    given = tuple(tokenizer.encode("one two", add_special_tokens=False))
+    engine = Engine(clock, says(tokenizer, " three"))
+    chunks = engine.stream()
+    (last,) = recorder(tokenizer, clock, stop=("two",), begins_with=given).record(chunks)
+    assert (last.text, last.finish_reason, engine.given) == ("one ", "stop_string", 0)
+
+
+def test_a_time_limit_before_the_first_token_is_an_end(tokenizer: Any) -> None:
+    clock = Clock()
+    engine = Engine(clock, [GenerationChunk(), GenerationChunk(finish_reason="time_limit")])
+    *_, last = recorder(tokenizer, clock).record(engine.stream())
+    assert (last.text, last.finish_reason, last.ttft_seconds) == ("", "time_limit", None)

@@ -35,8 +35,11 @@ class IdleEngine:
     cache_bytes: int = 0
 
     def stream(
-        self, prompt_ids: tuple[int, ...], params: SamplingParams, *, top: int = 0
+        self, prompt_ids: tuple[int, ...], params: SamplingParams, **_: Any
     ) -> Iterator[GenerationChunk]:
+        return iter(())
+
+    def score(self, token_ids: tuple[int, ...], **_: Any) -> Iterator[GenerationChunk]:
         return iter(())
 
 
