@@ -25,7 +25,7 @@ CHROMIUM_OPTIONS = [
     "--disable-component-update", "--disable-sync", "--no-first-run",
 ]  # fmt: skip
 # What Gradio's own script logs when a page goes away while one of its streams is open.
-LEFT_MID_STREAM = ("AbortError: signal is aborted", "Connection errored out.")
+LEFT_MID_STREAM = ("AbortError: ", "Connection errored out.")
 LOCAL_SCHEMES = ("data", "blob", "about")
 
 expect.set_options(timeout=15_000)
