@@ -5,6 +5,7 @@ Knows how far it is and hands its chunks to whoever waits. Does not know what el
 
 import queue
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ class Request:
         failed: ended by an error; what its cache holds may be no numbers.
         scores_prompt: only the prompt's own tokens are wanted, each with its scores.
         max_time: seconds it may take from the moment it has a place; None for no limit.
+        clock: seconds, monotonic.
     """
 
     ids: list[int]
@@ -43,6 +45,7 @@ class Request:
     failed: bool = False
     scores_prompt: bool = False
     max_time: float | None = None
+    clock: Callable[[], float] = time.monotonic
     told: "queue.SimpleQueue[GenerationChunk | GemmaSpaceError]" = field(
         default_factory=queue.SimpleQueue
     )
@@ -59,12 +62,12 @@ class Request:
     def begin(self) -> None:
         """It has a place: its time runs."""
         if self.max_time is not None:
-            self._ends_at = time.monotonic() + self.max_time
+            self._ends_at = self.clock() + self.max_time
 
     @property
     def is_late(self) -> bool:
         """Whether its time is up."""
-        return self._ends_at is not None and time.monotonic() >= self._ends_at
+        return self._ends_at is not None and self.clock() >= self._ends_at
 
     def stop_late(self) -> None:
         """End between two chunks of the prompt, because its time is up."""

@@ -15,6 +15,7 @@ from gemma_space.engine.batch import BatchEngine
 from gemma_space.engine.request import Request
 from gemma_space.engine.steps import Steps
 from gemma_space.errors import GenerationError
+from gemma_space.types import GenerationChunk
 from tests.unit import test_engine_isolation as isolation
 from tests.unit.test_engine_exact import WORDS, at_once, speak
 from tests.unit.test_engine_isolation import (
@@ -99,6 +100,38 @@ def test_a_long_prefill_ends_between_two_chunks(faulty: Faulty) -> None:
     finish(engine)
     assert faulty.calls == [(1, CHUNK)] * 2
     assert reply(one) == ([], None)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("state", ["prefilling", "decoding", "scoring"])
+def test_a_time_limit_frees_the_place_within_one_step(faulty: Faulty, state: str) -> None:
+    engine, clock = make_steps(faulty.model), Clock()
+    late = Request(
+        list(LONG), greedy(max_new_tokens=100), max_time=5.0, clock=clock,
+        scores_prompt=state == "scoring",
+    )  # fmt: skip
+    other = request(1)
+    clock.now = 100.0  # the wait for a place does not count
+    engine.waiting.extend((late, other))
+    for _ in range(14 if state == "decoding" else 1):
+        engine.step()
+    assert late in engine.running()
+    clock.now = 105.0
+    engine.step()
+    if state != "decoding":  # its chunk's turn comes after the other's
+        engine.step()
+    assert late not in engine.running()
+    told = [late.told.get_nowait() for _ in range(late.told.qsize())]
+    reasons = [one.finish_reason for one in told if isinstance(one, GenerationChunk)]
+    assert reasons == [*[None] * (len(told) - 1), "time_limit"]
+    finish(engine)
+    assert reply(other) == (alone(faulty.model, 1), None)
 
 
 def test_newcomers_hold_running_replies_up_for_one_chunk_at_a_time(faulty: Faulty) -> None:
