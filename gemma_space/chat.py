@@ -20,7 +20,9 @@ UNSAID = (
     "This model's template leaves thinking markers, and what stands between them, out of earlier "
     "replies."
 )
+UNTHINKING = "This model's template knows no thinking, so it could not be switched on."
 TURN_ENDS = ("<end_of_turn>", "<turn|>")
+THINKING = "enable_thinking"  # what Gemma 4's template calls the switch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,7 @@ def render(
     *,
     system_prompt: str = "",
     reply_prefix: str = "",
+    thinking: bool | None = None,
     limit_tokens: int,
 ) -> RenderedPrompt:
     """Render a conversation that ends with a user message, opening the model's turn.
@@ -56,6 +59,8 @@ def render(
         messages: in order; system messages among them join the system prompt.
         system_prompt: blank means none.
         reply_prefix: text the reply already begins with; encoded literally after the prompt.
+        thinking: whether the model thinks first, where its template knows of that; None leaves
+            it to the template.
         limit_tokens: the most ids the result may have.
 
     Raises:
@@ -67,13 +72,15 @@ def render(
     turns, system, mended = mend(messages, system_prompt)
     prefix_ids = _encode_text(tokenizer, reply_prefix) if reply_prefix else []
     fold = bool(system) and not takes_system(tokenizer)
+    switch = {} if thinking is None or not takes_thinking(tokenizer) else {THINKING: thinking}
 
     def ids_without(pairs: int) -> list[int]:
-        return _render(tokenizer, turns[2 * pairs :], system, fold) + prefix_ids
+        return _render(tokenizer, turns[2 * pairs :], system, fold, switch) + prefix_ids
 
     pairs, ids = _fewest_dropped(ids_without, (len(turns) - 1) // 2, limit_tokens)
     notes = [FOLDED] if fold else []
     notes += [MENDED] if mended else []
+    notes += [UNTHINKING] if thinking and not switch else []
     notes += [dropped_note(2 * pairs)] if pairs else []
     notes += [UNSAID] if _loses_thoughts(tokenizer, turns[2 * pairs :]) else []
     return RenderedPrompt(
@@ -137,6 +144,17 @@ def takes_system(tokenizer: Any) -> bool:
     return True
 
 
+def takes_thinking(tokenizer: Any) -> bool:
+    """Whether the template asks if the model is to think before it answers (Gemma 4's does)."""
+    return THINKING in (getattr(tokenizer, "chat_template", None) or "")
+
+
+def control_ids(tokenizer: Any) -> frozenset[int]:
+    """Ids of the tokens that no text becomes by itself: turn markers, BOS and the like."""
+    added = tokenizer.added_tokens_decoder
+    return frozenset(i for i, token in added.items() if token.special)
+
+
 def turn_end_ids(tokenizer: Any) -> tuple[int, ...]:
     """Ids that end a turn in this checkpoint's template, looked up by name (the ids move)."""
     template = getattr(tokenizer, "chat_template", None) or ""
@@ -156,7 +174,9 @@ def dropped_note(count: int) -> str:
     return f"The oldest {count} messages were left out to fit the context window."
 
 
-def _render(tokenizer: Any, turns: list[Message], system: str, fold: bool) -> list[int]:
+def _render(
+    tokenizer: Any, turns: list[Message], system: str, fold: bool, switch: dict[str, bool]
+) -> list[int]:
     conversation = [{"role": m.role, "content": m.content} for m in turns]
     if fold:
         conversation[0]["content"] = f"{system.strip()}\n\n{conversation[0]['content']}"
@@ -168,6 +188,7 @@ def _render(tokenizer: Any, turns: list[Message], system: str, fold: bool) -> li
         tokenize=True,
         return_dict=False,
         sanitize_control_tokens=True,  # what a visitor types stays text
+        **switch,
     )
     return with_one_bos(ids, tokenizer.bos_token_id)
 

@@ -21,6 +21,7 @@ class Control:
     """A numeric control.
 
     `minimum` and `maximum` are inclusive, `step` is a slider's, `off` the neutral value.
+    `usual_maximum` is where a slider ends at first: beyond it lies what few people want.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Control:
     off: float
     label: str
     meaning: str
+    usual_maximum: float | None = None
 
 
 CONTROLS: tuple[Control, ...] = (
@@ -49,6 +51,7 @@ CONTROLS: tuple[Control, ...] = (
     Control(
         name="top_k", kind=int, minimum=0, maximum=1000, step=1, off=0,
         label="Top-k", meaning="Sample among this many likeliest tokens; 0 is off.",
+        usual_maximum=200,
     ),
     Control(
         name="min_p", kind=float, minimum=0.0, maximum=1.0, step=0.01, off=0.0,
@@ -65,6 +68,7 @@ CONTROLS: tuple[Control, ...] = (
     Control(
         name="no_repeat_ngram_size", kind=int, minimum=0, maximum=32, step=1, off=0,
         label="No-repeat n-gram", meaning="Never repeat a run of this many tokens; 0 is off.",
+        usual_maximum=16,
     ),
 )  # fmt: skip
 SEED = Control(

@@ -7,6 +7,7 @@ stops the work behind it within one step.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from gemma_space import chat, controls, downloads, hub, limits, memory, tokens
 from gemma_space.access import Access
@@ -19,6 +20,7 @@ from gemma_space.errors import (
 )
 from gemma_space.generation import Recorder, scored
 from gemma_space.library import Library
+from gemma_space.prompt_help import PromptHelp
 from gemma_space.reports import LoadProgress
 from gemma_space.settings import Settings
 from gemma_space.shelf import Shelf, served_checkpoints
@@ -28,6 +30,7 @@ from gemma_space.types import (
     Controls,
     Generation,
     Message,
+    PromptPiece,
     RenderedChat,
     SamplingParams,
     ScoreRequest,
@@ -62,6 +65,7 @@ class Playground:
             settings.takes_any_gemma and settings.own_machine,
         )
         self.library = Library(shelf, access, settings)
+        self.prompts = PromptHelp(self.library)
         self.default_model = settings.default_model or checkpoints[0].repo_id
         if self.default_model not in (row.repo_id for row in checkpoints):
             raise ModelNotFoundError(
@@ -124,13 +128,7 @@ class Playground:
             yield from lease.wait()
             self.library.require(row, token)  # a load can outlast a yes
             served = lease.model
-            prompt = chat.render(
-                served.tokenizer,
-                request.messages,
-                system_prompt=request.system_prompt,
-                reply_prefix=request.reply_prefix,
-                limit_tokens=row.context_length - params.max_new_tokens,
-            )
+            prompt = _render(served.tokenizer, row, request, params)
             stream = tokens.TextStream(
                 served.tokenizer,
                 context_ids=prompt.token_ids[len(prompt.token_ids) - prompt.prefix_tokens :],
@@ -224,18 +222,22 @@ class Playground:
         model: str,
         system_prompt: str = "",
         token: str | None = None,
+        thinking: bool | None = None,
     ) -> RenderedChat:
         """Exactly what `chat` with default controls would give the model."""
-        row = self.library.find(model, token)
-        limits.check_messages(messages, system_prompt)
+        request = ChatRequest(
+            messages=tuple(messages), model=model, system_prompt=system_prompt, thinking=thinking
+        )
+        return self.given(request, token)
+
+    def given(self, request: ChatRequest, token: str | None = None) -> RenderedChat:
+        """Exactly what `chat` would give the model for this request; nothing is loaded."""
+        row = self.library.find(request.model, token)
+        params = self._params(row, request.controls)
+        limits.check_messages(request.messages, request.system_prompt, request.reply_prefix)
         chat.require_chat_format(row.variant)
         tokenizer = self.library.tokenizer(row, token)
-        prompt = chat.render(
-            tokenizer,
-            messages,
-            system_prompt=system_prompt,
-            limit_tokens=row.context_length - self._defaults(row).max_new_tokens,
-        )
+        prompt = _render(tokenizer, row, request, params)
         return RenderedChat(
             prompt=tokenizer.decode(prompt.token_ids, skip_special_tokens=False),
             token_ids=prompt.token_ids,
@@ -243,6 +245,15 @@ class Playground:
             dropped_messages=prompt.dropped_messages,
             notes=prompt.notes,
         )
+
+    def pieces(
+        self, ids: tuple[int, ...], model: str, token: str | None = None
+    ) -> tuple[PromptPiece, ...]:
+        """Ids as the tokens of this model, in order."""
+        tokenizer = self.library.tokenizer(self.library.find(model, token), token)
+        controls = chat.control_ids(tokenizer)
+        named = tokens.pieces(tokenizer, ids)
+        return tuple(PromptPiece(id=p.id, text=p.text, control=p.id in controls) for p in named)
 
     def _limit(self, row: Checkpoint) -> int:
         return min(self._settings.max_new_tokens, row.context_length - 1)
@@ -254,6 +265,16 @@ class Playground:
 
     def _params(self, row: Checkpoint, wanted: Controls) -> SamplingParams:
         return controls.resolve(wanted, self._defaults(row), self._limit(row))
+
+
+def _render(
+    tokenizer: Any, row: Checkpoint, request: ChatRequest, params: SamplingParams
+) -> chat.RenderedPrompt:
+    return chat.render(
+        tokenizer, request.messages,
+        system_prompt=request.system_prompt, reply_prefix=request.reply_prefix,
+        thinking=request.thinking, limit_tokens=row.context_length - params.max_new_tokens,
+    )  # fmt: skip
 
 
 def _check_room(count: int, context_length: int, max_new_tokens: int) -> None:

@@ -1,11 +1,37 @@
-"""A finished run of the raw prompt, and the branches that can grow from it.
+"""A raw prompt before it is run, a finished run of it, and the branches that can grow from it.
 
 Knows what was asked and what came of it, all values resolved. Knows no model and no page.
 """
 
 from dataclasses import dataclass, replace
 
-from gemma_space.types import Alternative, CompletionRequest, Generation, ScoredPiece
+from gemma_space.types import (
+    Alternative,
+    CompletionRequest,
+    Generation,
+    ScoredPiece,
+    TokenPiece,
+)
+
+MAX_RUNS = 30
+MAX_TOKENS = 20_000  # of all runs of a visit, each with its scores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What a prompt would be before it is run.
+
+    Attributes:
+        tokens: all that the model would be given, a BOS in front included.
+        warnings: what is probably a mistake, in sentences.
+        exact: it was given as ids, so its text is not read at all.
+        fills_gaps: the model knows fill-in-the-middle.
+    """
+
+    tokens: tuple[TokenPiece, ...]
+    warnings: tuple[str, ...] = ()
+    exact: bool = False
+    fills_gaps: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +58,12 @@ class Run:
         taken = self.tokens[at]
         kept = (*self.tokens[:at], replace(taken, id=instead.id, text=instead.text,
                                            logprob=instead.logprob))  # fmt: skip
+        # What a replayed branch began with came as ids alone.
+        unscored = self.generation.token_ids[: len(self.generation.token_ids) - len(self.tokens)]
         request = replace(
             self.request,
             token_ids=self.generation.prompt_ids,
-            begins_with=tuple(piece.id for piece in kept),
+            begins_with=(*unscored, *(piece.id for piece in kept)),
             controls=replace(self.request.controls, seed=self.generation.seed),
         )
         return Branch(request=request, kept=kept)
@@ -53,3 +81,39 @@ class Branch:
         return Run(
             request=self.request, generation=generation, tokens=(*self.kept, *generation.tokens)
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """The runs of one visit, oldest first, and which of them is shown."""
+
+    kept: tuple[Run, ...] = ()
+    at: int | None = None
+
+    @property
+    def shown(self) -> Run | None:
+        """The run that is shown; None before the first."""
+        return None if self.at is None else self.kept[self.at]
+
+    @property
+    def size(self) -> int:
+        """Tokens of all of them."""
+        return sum(len(run.generation.token_ids) for run in self.kept)
+
+    def add(self, run: Run) -> "Runs":
+        """With a run more, which is shown; the oldest go where there are too many."""
+        kept = (*self.kept, run)[-MAX_RUNS:]
+        while len(kept) > 1 and Runs(kept=kept).size > MAX_TOKENS:
+            kept = kept[1:]
+        return Runs(kept=kept, at=len(kept) - 1)
+
+    def open(self, at: int) -> "Runs":
+        """With another run shown; an index that is none changes nothing."""
+        return replace(self, at=at) if 0 <= at < len(self.kept) else self
+
+    def undo(self) -> "Runs":
+        """Without the run that is shown; the one before it is shown then."""
+        if self.at is None:
+            return self
+        kept = (*self.kept[: self.at], *self.kept[self.at + 1 :])
+        return Runs(kept=kept, at=max(self.at - 1, 0) if kept else None)

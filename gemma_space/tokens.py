@@ -14,6 +14,7 @@ from gemma_space.chat import with_one_bos
 from gemma_space.types import Tokenization, TokenPiece
 
 REPLACEMENT = "\ufffd"
+NO_TOKEN = "<no such token>"
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 
 
@@ -136,9 +137,12 @@ def tokenize(tokenizer: Any, text: str, *, parse_special: bool = True) -> Tokeni
 
 
 def pieces(tokenizer: Any, ids: tuple[int, ...]) -> tuple[TokenPiece, ...]:
-    """Ids with the text each stands for; a lone byte shows as `<0xE2>`."""
-    names = tokenizer.convert_ids_to_tokens(list(ids))
-    return tuple(
-        TokenPiece(id=i, text=name if _BYTE_TOKEN.fullmatch(name) else name.replace("▁", " "))
-        for i, name in zip(ids, names, strict=True)
-    )
+    """Ids with the text each stands for; a lone byte shows as `<0xE2>`, no token as `NO_TOKEN`."""
+    size = len(tokenizer)
+    known = [i for i in ids if 0 <= i < size]
+    names = dict(zip(known, tokenizer.convert_ids_to_tokens(known), strict=True))
+    return tuple(TokenPiece(id=i, text=_shown(names.get(i) or NO_TOKEN)) for i in ids)
+
+
+def _shown(name: str) -> str:
+    return name if _BYTE_TOKEN.fullmatch(name) else name.replace("▁", " ")

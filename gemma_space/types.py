@@ -86,7 +86,8 @@ class ChatRequest:
     """A conversation to be answered.
 
     `messages` ends with the user turn to answer. `reply_prefix` is text the reply already
-    begins with (Continue); it is part of every `Generation.text` that comes back.
+    begins with (Continue); it is part of every `Generation.text` that comes back. `thinking` says
+    whether the model thinks first, where its template knows of that; None: as the template likes.
     """
 
     messages: tuple[Message, ...]
@@ -96,6 +97,7 @@ class ChatRequest:
     system_prompt: str = ""
     controls: Controls = Controls()
     reply_prefix: str = ""
+    thinking: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +188,15 @@ class TokenPiece:
 
     id: int
     text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptPiece:
+    """A token of a prompt as people see it; `control` where no text becomes it by itself."""
+
+    id: int
+    text: str
+    control: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

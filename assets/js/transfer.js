@@ -6,6 +6,7 @@
   const FORMAT = "gemma-space-conversation";
   const MAX_BYTES = 5_000_000;
   const MAX_MESSAGES = 2000;
+  const MAX_FACT = 4000;
   const IMPORTED = { title: "Imported", log: "", detail: "" };
 
   class ImportProblem extends Error {}
@@ -21,11 +22,22 @@
     throw new ImportProblem(`${where} has no text in “content”. Only text messages can be imported.`);
   };
 
+  // What a reply was made from: small facts only. The page looks closer before it trusts them.
+  const recordOf = (value) => {
+    if (!isObject(value)) return undefined;
+    const facts = Object.entries(value).slice(0, 20).filter(([name, fact]) => name.length <= 40 &&
+      (fact === null || ["boolean", "number"].includes(typeof fact) ||
+        (typeof fact === "string" && fact.length <= MAX_FACT)));
+    return Object.fromEntries(facts);
+  };
+
   // Only known fields of known types; anything else about a reply is left behind.
   const footerOf = (value) => {
     if (!isObject(value)) return undefined;
     const text = (name) => (typeof value[name] === "string" ? value[name].slice(0, 1000) : "");
-    return { title: text("title"), log: text("log"), detail: text("detail") };
+    const footer = { title: text("title"), log: text("log"), detail: text("detail") };
+    const record = recordOf(value.record);
+    return record ? { ...footer, record } : footer;
   };
 
   const messagesOf = (list) => {
@@ -100,6 +112,7 @@
 
   space.transfer = {
     ImportProblem,
+    download,
     fromJson,
     exportJson: (conversation) =>
       download(fileName(conversation, "json"), "application/json", toJson(conversation)),

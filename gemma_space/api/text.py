@@ -63,6 +63,7 @@ def register_generation(playground: Playground) -> None:
         stop: list[str] = [],  # noqa: B006
         ignore_eos: bool = False,
         attention: str = "auto",
+        thinking: bool | None = None,
         caller: gr.Request | None = None,
         oauth_token: gr.OAuthToken | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
@@ -80,6 +81,7 @@ def register_generation(playground: Playground) -> None:
             stop: texts that end the reply and are not shown.
             ignore_eos: go on past the end of the turn.
             attention: auto, eager, sdpa or flash_attention_2, where the checkpoint has it.
+            thinking: whether the model thinks first, where its template knows of that.
         """
         with errors_shown():
             request = ChatRequest(
@@ -91,6 +93,7 @@ def register_generation(playground: Playground) -> None:
                 model=model,
                 precision=precisions.parse(precision),
                 attention=attentions.parse(attention),
+                thinking=_thinking(thinking),
                 controls=Controls(
                     max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
                     top_k=top_k, min_p=min_p, typical_p=typical_p,
@@ -170,6 +173,10 @@ def register_generation(playground: Playground) -> None:
     add_endpoint(generate, api_name="generate", **GENERATION)
 
 
+def _thinking(value: object) -> bool | None:
+    return None if value is None else flag_in("thinking", value)
+
+
 def register_tokens(playground: Playground) -> None:
     """Add the endpoints that look at text."""
     token_of = caller_tokens(playground.visitors)
@@ -199,6 +206,7 @@ def register_tokens(playground: Playground) -> None:
         messages: list[dict[str, Any]],
         model: str = playground.default_model,
         system_prompt: str = "",
+        thinking: bool | None = None,
         caller: gr.Request | None = None,
         oauth_token: gr.OAuthToken | None = None,
     ) -> dict[str, Any]:
@@ -208,12 +216,13 @@ def register_tokens(playground: Playground) -> None:
             messages: [{"role": "user" or "assistant", "content": text}], ending with a user's.
             model: repo id from /models.
             system_prompt: blank for none.
+            thinking: whether the model thinks first, where its template knows of that.
         """
         with errors_shown():
             return as_json(
                 playground.render_chat(
                     chat.read_messages(messages), model, text_in("system_prompt", system_prompt),
-                    token_of(caller, oauth_token),
+                    token_of(caller, oauth_token), _thinking(thinking),
                 )
             )  # fmt: skip
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.components import Component
 
+from gemma_space.catalog import Checkpoint
 from gemma_space.playground import Playground
 from gemma_space.types import Attention, ChatRequest, Precision
 from gemma_space.ui import present, transcript
 from gemma_space.ui.controls import SamplingControls
 from gemma_space.ui.events import Updates, Values
 from gemma_space.ui.model_panel import ModelPanel
-from gemma_space.ui.transcript import Turn
+from gemma_space.ui.transcript import GIVEN, Turn
+from gemma_space.ui.xray import XrayPanel
 
 LATEX = [
     {"left": "$$", "right": "$$", "display": True},
@@ -30,6 +32,11 @@ BASE_WARNING = (
 )
 
 
+def may_think(row: Checkpoint) -> bool:
+    """Whether a checkpoint is of those whose template can ask for thoughts, by its family."""
+    return row.family == "gemma4" and row.variant != "base"
+
+
 @dataclass(frozen=True)
 class ChatTab:
     """The tab's components."""
@@ -40,9 +47,12 @@ class ChatTab:
     notice: gr.HTML
     again: gr.Button
     go_on: gr.Button
+    given: gr.Button
+    xray: XrayPanel
     box: gr.Textbox
     meter: gr.HTML
     system: gr.Textbox
+    thinking: gr.Checkbox
     sampling: SamplingControls
     reset: gr.Button
 
@@ -50,8 +60,8 @@ class ChatTab:
     def build(cls, playground: Playground, examples: Sequence[str]) -> "ChatTab":
         """Lay the tab out: the transcript, and below it what stays in sight."""
         model = playground.default_model
-        is_base = playground.library.find(model).variant == "base"
-        with gr.Row(visible=is_base, elem_classes="base-warning") as base_warning:
+        row = playground.library.find(model)
+        with gr.Row(visible=row.variant == "base", elem_classes="base-warning") as base_warning:
             gr.HTML(BASE_WARNING)
             to_prompt = gr.Button("Open the Prompt tab", size="sm", min_width=120)
         chatbot = gr.Chatbot(
@@ -64,6 +74,8 @@ class ChatTab:
             with gr.Row(elem_id="next-steps"):
                 again = gr.Button("Try again", size="sm", min_width=80, visible=False)
                 go_on = gr.Button("Continue", size="sm", min_width=80, visible=False)
+                given = gr.Button(GIVEN, size="sm", min_width=80, visible=False)
+            xray = XrayPanel.build()
             box = gr.Textbox(
                 show_label=False, label="Message", placeholder="Message Gemma", lines=1,
                 max_lines=8, submit_btn=True, stop_btn=False, elem_id="message", autofocus=True,
@@ -76,12 +88,16 @@ class ChatTab:
                     label="System prompt", lines=2, max_lines=8, elem_id="system-prompt",
                     placeholder="How the model should behave in this conversation",
                 )  # fmt: skip
+                thinking = gr.Checkbox(
+                    label="Thinking", elem_id="thinking", visible=may_think(row),
+                    info="The model thinks before it answers. Thoughts count as new tokens.",
+                )  # fmt: skip
                 sampling = SamplingControls.build(
                     playground.default_params(model), playground.max_new_tokens(model)
                 )
                 reset = gr.Button("Back to the model's defaults", size="sm", min_width=120)
-        return cls(base_warning, to_prompt, chatbot, notice, again, go_on, box, meter, system,
-                   sampling, reset)  # fmt: skip
+        return cls(base_warning, to_prompt, chatbot, notice, again, go_on, given, xray, box, meter,
+                   system, thinking, sampling, reset)  # fmt: skip
 
     def read(self, values: Values, panel: ModelPanel) -> ChatRequest:
         """What is to be answered, with the model and the controls as they stand."""
@@ -94,28 +110,33 @@ class ChatTab:
             system_prompt=values[self.system] or "",
             controls=self.sampling.read(values),
             reply_prefix=prefix,
+            thinking=bool(values[self.thinking]),
         )
 
     def inputs(self, panel: ModelPanel) -> set[Component]:
         """What `read` needs."""
-        return {self.chatbot, self.system, *panel.inputs(), *self.sampling.inputs()}
+        return {self.chatbot, self.system, self.thinking, *panel.inputs(), *self.sampling.inputs()}
 
-    def asked(self, turns: Sequence[Turn], before: str = "") -> Updates:
-        """The conversation with a reply on its way, which begins with `before`."""
-        waiting = Turn(role="assistant", text=before, footer=present.waiting())
+    def asked(self, turns: Sequence[Turn]) -> Updates:
+        """The conversation with a reply on its way, which is the last of these turns."""
         return {
-            self.chatbot: transcript.show([*turns, waiting]), self.notice: "",
+            self.chatbot: transcript.show(turns), self.notice: "",
             self.again: gr.update(visible=False), self.go_on: gr.update(visible=False),
+            self.given: gr.update(visible=False),
             self.box: gr.update(submit_btn=False, stop_btn=True),
+            **self.xray.closed(),
         }  # fmt: skip
 
     def at_rest(self, turns: Sequence[Turn]) -> Updates:
         """The conversation with no reply on its way, and the ways to go on from there."""
         last = turns[-1] if turns else None
-        cut = last is not None and last.role == "assistant" and present.was_cut(last.footer)
-        asking = last is not None and last.role == "user"
+        replied = last is not None and last.role == "assistant"
+        said = last is not None and replied and bool(last.text)
+        cut = last is not None and said and present.was_cut(last.footer)
+        asking = last is not None and not said
         return {
             self.chatbot: transcript.show(turns), self.notice: "",
             self.again: gr.update(visible=asking), self.go_on: gr.update(visible=cut),
+            self.given: gr.update(visible=replied),
             self.box: gr.update(submit_btn=True, stop_btn=False),
         }  # fmt: skip

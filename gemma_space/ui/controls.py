@@ -4,54 +4,61 @@ Knows how a control looks and how its value is read. Ranges, names and meanings 
 `gemma_space.controls`.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.components import Component
 
-from gemma_space.controls import CONTROLS, MAX_SEED, MAX_STOP_STRINGS, SEED, Control
+from gemma_space.controls import (
+    CONTROLS,
+    MAX_SEED,
+    MAX_STOP_LENGTH,
+    MAX_STOP_STRINGS,
+    SEED,
+    Control,
+)
 from gemma_space.errors import InvalidControlError
 from gemma_space.types import Controls, SamplingParams
-from gemma_space.ui.events import Updates, Values
+from gemma_space.ui.events import Updates, Values, listen
+from gemma_space.ui.presets import Presets
 
-# Ranges that people use; what is typed into the number beside a slider may not exceed them.
-SLIDER_MAXIMUM = {"top_k": 200, "no_repeat_ngram_size": 16}
-MAIN = ("max_new_tokens", "temperature", "top_p", "top_k")
+SIMPLE = ("max_new_tokens", "temperature", "top_p", "top_k")
+UNTOUCHED = {"seed": "", "stop": "", "ignore_eos": False}  # what no model has a default for
+PIN = "Pin seed "
+NO_RUN = "Pin the last seed"
 
 
 @dataclass(frozen=True)
 class SamplingControls:
-    """The widgets, by the name of the control each one sets."""
+    """The widgets, by the name of the control each one sets, and what helps to set them."""
 
+    presets: Presets
     sliders: dict[str, gr.Slider]
     seed: gr.Textbox
+    pin: gr.Button
+    random: gr.Button
     stop: gr.Textbox
     ignore_eos: gr.Checkbox
 
     @classmethod
     def build(cls, defaults: SamplingParams, max_new_tokens: int) -> "SamplingControls":
-        """Lay the controls out: the usual four, then the rest in pairs."""
-        rows = {control.name: control for control in CONTROLS}
-        rest = [control for control in CONTROLS if control.name not in MAIN]
+        """Lay the controls out: presets, the usual ones, and the rest behind a click."""
+        rest = [control.name for control in CONTROLS if control.name not in SIMPLE]
         sliders: dict[str, gr.Slider] = {}
-        for pair in (MAIN[:2], MAIN[2:], *_pairs([control.name for control in rest])):
-            with gr.Row(elem_classes="control-row"):
-                for name in pair:
-                    sliders[name] = _slider(rows[name], defaults, max_new_tokens)
-        with gr.Row(elem_classes="control-row"):
-            seed = gr.Textbox(
-                label=SEED.label, info=SEED.meaning, placeholder="random", max_lines=1
-            )
-            stop = gr.Textbox(
-                label="Stop strings", lines=2, max_lines=4, placeholder="one per line",
-                info=f"The reply ends before any of these, at most {MAX_STOP_STRINGS}.",
-            )  # fmt: skip
-        ignore_eos = gr.Checkbox(
-            label="Ignore the end-of-turn token",
-            info="Go on until the token limit even where the model wants to stop.",
-        )
-        return cls(sliders=sliders, seed=seed, stop=stop, ignore_eos=ignore_eos)
+        with gr.Column(elem_classes="sampling") as group:
+            presets = Presets.build(group._id, _untouched(defaults), defaults)
+            for pair in _pairs(SIMPLE):
+                sliders |= _sliders(pair, defaults, max_new_tokens)
+            with gr.Row(elem_classes="control-row seed-row"):
+                seed, pin, random = _seed_widgets()
+            with gr.Accordion("Advanced", open=False, elem_classes="advanced"):
+                for pair in _pairs(rest):
+                    sliders |= _sliders(pair, defaults, max_new_tokens)
+                stop, ignore_eos = _ending_widgets()
+        return cls(presets, sliders, seed, pin, random, stop, ignore_eos)
 
     def inputs(self) -> set[Component]:
         """Every widget that `read` needs."""
@@ -59,7 +66,7 @@ class SamplingControls:
 
     def outputs(self) -> list[Component]:
         """Every widget that `show` sets."""
-        return list(self.inputs())
+        return [*self.inputs(), self.presets.facts]
 
     def read(self, values: Values) -> Controls:
         """The only place where widgets become a value; ranges are checked further down.
@@ -77,15 +84,56 @@ class SamplingControls:
             ignore_eos=bool(values[self.ignore_eos]),
         )
 
-    def show(self, defaults: SamplingParams, max_new_tokens: int) -> Updates:
-        """A model's own defaults in every widget, and its limit on the length slider."""
-        updates: Updates = {
+    def show(
+        self, defaults: SamplingParams, max_new_tokens: int, given: Controls | None = None
+    ) -> Updates:
+        """A model's own defaults in every widget, and its limit on the length slider.
+
+        Args:
+            given: stands in place of the defaults, where it says something.
+        """
+        given = given or Controls()
+        sliders: Updates = {
             self.sliders[control.name]: gr.update(
-                value=getattr(defaults, control.name), maximum=_maximum(control, max_new_tokens)
+                **_settings(control, defaults, max_new_tokens, getattr(given, control.name))
             )
             for control in CONTROLS
         }
-        return {**updates, self.seed: "", self.stop: "", self.ignore_eos: False}
+        return {
+            **sliders,
+            self.seed: "" if given.seed is None else str(given.seed),
+            self.stop: "\n".join(given.stop),
+            self.ignore_eos: given.ignore_eos,
+            **self.presets.show(_untouched(defaults), defaults),
+        }
+
+    def used_seed(self, seed: int) -> Updates:
+        """A run's seed, for people to pin."""
+        return {self.pin: gr.update(value=f"{PIN}{seed}", interactive=True)}
+
+    def used_outputs(self) -> list[Block]:
+        """What `used_seed` sets."""
+        return [self.pin]
+
+    def wire(self) -> None:
+        """Listen to the presets and the seed's buttons, and mark what differs from its default."""
+        rows = {control.name: control for control in CONTROLS}
+
+        def chosen(values: Mapping[str, Any]) -> Updates:
+            return {
+                self.sliders[name]: gr.update(value=value, maximum=_reach(rows[name], value))
+                for name, value in values.items()
+            }
+
+        def on_pin(values: Values) -> Updates:
+            return {self.seed: values[self.pin].removeprefix(PIN)}  # what it says is what it does
+
+        self.presets.listen(list(self.sliders.values()), chosen)
+        self.presets.follow({
+            **self.sliders, "seed": self.seed, "stop": self.stop, "ignore_eos": self.ignore_eos
+        })  # fmt: skip
+        listen([self.pin.click], on_pin, {self.pin}, [self.seed])
+        listen([self.random.click], lambda: {self.seed: ""}, outputs=[self.seed])
 
 
 def read_seed(text: str | None) -> int | None:
@@ -105,24 +153,78 @@ def read_seed(text: str | None) -> int | None:
     return int(given)
 
 
-def _slider(control: Control, defaults: SamplingParams, max_new_tokens: int) -> gr.Slider:
-    return gr.Slider(
-        minimum=control.minimum,
-        maximum=_maximum(control, max_new_tokens),
-        value=getattr(defaults, control.name),
-        step=control.step,
-        label=control.label,
-        info=control.meaning,
-        min_width=200,
-        buttons=[],
-    )
+def _untouched(defaults: SamplingParams) -> dict[str, Any]:
+    """What every widget holds where nobody touched it, by the name of its control."""
+    return {control.name: getattr(defaults, control.name) for control in CONTROLS} | UNTOUCHED
 
 
-def _maximum(control: Control, max_new_tokens: int) -> float:
+def _sliders(
+    names: tuple[str, ...], defaults: SamplingParams, max_new_tokens: int
+) -> dict[str, gr.Slider]:
+    with gr.Row(elem_classes="control-row"):
+        return {
+            control.name: gr.Slider(
+                **_settings(control, defaults, max_new_tokens),
+                minimum=control.minimum,
+                step=control.step,
+                label=control.label,
+                min_width=200,
+                buttons=[],
+                elem_classes=["control", f"control-{control.name}"],
+            )
+            for control in CONTROLS
+            if control.name in names
+        }
+
+
+def _settings(
+    control: Control, defaults: SamplingParams, max_new_tokens: int, given: float | None = None
+) -> dict[str, Any]:
+    """What of a slider depends on the model, and `given` as its value where there is one."""
+    default = getattr(defaults, control.name)
+    value = default if given is None else given
     if control.name == "max_new_tokens":
-        return max_new_tokens
-    return SLIDER_MAXIMUM.get(control.name, control.maximum)
+        maximum, value = max_new_tokens, min(value, max_new_tokens)
+    else:
+        maximum = _reach(control, max(value, default))
+    about = f"{_shown(control.minimum)} to {_shown(maximum)}, default {_shown(default)}."
+    return {"value": value, "maximum": maximum, "info": f"{control.meaning} {about}"}
 
 
-def _pairs(names: list[str]) -> list[list[str]]:
-    return [names[at : at + 2] for at in range(0, len(names), 2)]
+def _shown(number: float) -> str:
+    return f"{int(number):,}" if number == int(number) else f"{number:g}"
+
+
+def _reach(control: Control, value: float) -> float:
+    """Where the slider ends, so that it holds `value`."""
+    return max(control.usual_maximum or control.maximum, value)
+
+
+def _seed_widgets() -> tuple[gr.Textbox, gr.Button, gr.Button]:
+    seed = gr.Textbox(
+        label=SEED.label, info=f"{SEED.meaning} 0 to {MAX_SEED:,}.", placeholder="random",
+        max_lines=1, min_width=200, elem_classes=["control", "control-seed"],
+    )  # fmt: skip
+    with gr.Row(elem_classes="seed-buttons"):
+        pin = gr.Button(NO_RUN, size="sm", min_width=120, interactive=False)
+        random = gr.Button("Random", size="sm", min_width=80)
+    return seed, pin, random
+
+
+def _ending_widgets() -> tuple[gr.Textbox, gr.Checkbox]:
+    stop = gr.Textbox(
+        label="Stop strings", lines=2, max_lines=4, placeholder="one per line",
+        info=f"The reply ends before any of these: at most {MAX_STOP_STRINGS}, of up to "
+        f"{MAX_STOP_LENGTH} characters. Default none.",
+        elem_classes=["control", "control-stop"],
+    )  # fmt: skip
+    ignore_eos = gr.Checkbox(
+        label="Ignore the end-of-turn token",
+        info="Go on until the token limit even where the model wants to stop. Default off.",
+        elem_classes=["control", "control-ignore_eos"],
+    )
+    return stop, ignore_eos
+
+
+def _pairs(names: tuple[str, ...] | list[str]) -> Iterator[tuple[str, ...]]:
+    return (tuple(names[at : at + 2]) for at in range(0, len(names), 2))

@@ -15,6 +15,7 @@ from gemma_space.catalog import Checkpoint
 from gemma_space.errors import GemmaSpaceError
 from gemma_space.library import Library
 from gemma_space.ui import present, present_models
+from gemma_space.ui.about import AboutModel
 from gemma_space.ui.access_lines import AccessLines
 from gemma_space.ui.choosing import Choosing
 from gemma_space.ui.events import Updates, Values, listen
@@ -46,10 +47,16 @@ class ModelsTab:
     listing: gr.HTML
     card: ModelCard
     use: gr.Button
+    about: AboutModel
 
     @classmethod
-    def build(cls, library: Library, tab: gr.Tab) -> "ModelsTab":
-        """Lay the tab out: filters, the list, and below it what is chosen, always in sight."""
+    def build(cls, library: Library, tab: gr.Tab, first: Checkpoint, lends: bool) -> "ModelsTab":
+        """Lay the tab out: filters, the list, and below it what is chosen, always in sight.
+
+        Args:
+            first: the model that is chosen at first.
+            lends: the deployer's access serves everyone.
+        """
         gr.HTML(INTRO, elem_classes="tab-intro")
         with gr.Row(elem_classes="model-filters"):
             text = gr.Textbox(
@@ -85,8 +92,9 @@ class ModelsTab:
                     "Chat with it", variant="primary", size="sm", min_width=100,
                     elem_id="chat-with-it",
                 )  # fmt: skip
+            about_model = AboutModel.build(first, lends)
         return cls(tab, text, family, only_fitting, tokens, name, add, added, check, shown, card,
-                   use)  # fmt: skip
+                   use, about_model)  # fmt: skip
 
 
 def _families(library: Library) -> list[str]:

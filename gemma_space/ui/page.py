@@ -11,7 +11,8 @@ import gradio as gr
 
 from gemma_space.playground import Playground
 from gemma_space.settings import Settings
-from gemma_space.ui import chat_tab, models_tab, prompt_tab
+from gemma_space.ui import chat_tab, models_tab
+from gemma_space.ui.about import terms_notice
 from gemma_space.ui.access_lines import AccessLines
 from gemma_space.ui.access_panel import AccessPanel
 from gemma_space.ui.choosing import Choosing
@@ -19,10 +20,12 @@ from gemma_space.ui.conversations import Conversations
 from gemma_space.ui.events import listen
 from gemma_space.ui.model_panel import ModelPanel
 from gemma_space.ui.models_tab import ModelsTab
+from gemma_space.ui.prompt_tab import PromptTab
 from gemma_space.ui.scripted import head, scripted
 from gemma_space.ui.theme import GemmaSpaceTheme
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
+STYLES = ("style", "models", "access", "presets", "tokens", "xray", "prompt", "about")
 DEPLOYER_NOTE = (
     '<p role="note">Gated models run here on the host\'s own Hugging Face access; '
     "the models' licences apply to what you do with them.</p>"
@@ -44,22 +47,30 @@ def build(playground: Playground, settings: Settings) -> None:
         scripted("GemmaSpace.mountThemeToggle(element);", elem_id="theme-toggle")
     if lends:
         gr.HTML(DEPLOYER_NOTE, elem_id="deployer-note")
+    # Tabs are mounted when they are opened; a link opens one.
+    followed = scripted("GemmaSpace.link.mount(trigger);", visible="hidden")
     with gr.Tabs(selected="chat", elem_id="tabs") as tabs:
-        with gr.Tab("Chat", id="chat", elem_id="chat-tab"):
-            replies = chat_tab.build(playground, panel, kept, tabs, examples)
+        chat = gr.Tab("Chat", id="chat", elem_id="chat-tab")
         with gr.Tab("Prompt", id="prompt"):
-            runs = prompt_tab.build(playground, panel)
+            prompt = PromptTab(playground, panel, tabs, followed)
+        with chat:  # a reply's prompt can be taken to the tab beside it
+            replies = chat_tab.build(playground, panel, kept, tabs, examples, prompt.target)
         with (
             gr.Tab("Models", id="models", elem_id="models-tab") as tab,
             gr.Column(elem_id="models"),
         ):
-            models = ModelsTab.build(playground.library, tab)
+            first = playground.library.find(playground.default_model)
+            models = ModelsTab.build(playground.library, tab, first, lends)
+    if lends:
+        gr.HTML(terms_notice(playground.library.choices()), elem_id="terms-notice")
     choosing = Choosing(playground.library, panel, (panel.card, models.card))
-    changes = choosing.wire(uses=[*replies, *runs])
+    changes = choosing.wire(uses=[*replies, *prompt.wire()])
+    prompt.wire_files(choosing)
     models_tab.wire(
         models, choosing, access, tabs, [*(event.then for event in changes), who.changed.change]
     )
     who.wire()
+    models.about.wire(playground.library, panel.chosen, [who.changed.change])
     choosing.wire_access(access.wire(), who.changed.change)
     # On a phone the sidebar opens over the page; nobody came for that.
     listen([], None, js="() => GemmaSpace.closeSidebarOnPhone()")
@@ -69,7 +80,7 @@ def launch_options(assets: Path) -> dict[str, Any]:
     """What `launch()` needs for this page's look and scripts."""
     return {
         "theme": GemmaSpaceTheme(),
-        "css_paths": [assets / f"{name}.css" for name in ("style", "models", "access")],
+        "css_paths": [assets / f"{name}.css" for name in STYLES],
         "head": head(assets / "js"),
         "favicon_path": assets / "icon.svg",
     }

@@ -23,6 +23,10 @@ REASONS: dict[FinishReason, str] = {
 }
 LICENSES = {"gemma": "Gemma Terms of Use", "apache-2.0": "Apache 2.0"}
 STOPPED = REASONS["cancelled"]
+THOUGHT_AWAY = (
+    "Thinking took the whole token limit: raise Max new tokens or switch Thinking off, "
+    "then try again"
+)
 FAILED = "Broken off by an error"
 VARIANTS = {
     "base": "Base model: it continues text and was not trained to chat.",
@@ -139,12 +143,17 @@ def load_bar(progress: LoadProgress, title: str) -> str:
     fraction = load_fraction(progress)
     value = "" if fraction is None else f' value="{fraction:.3f}"'
     bar = f'<progress{value} aria-label="{words}"></progress>'
-    return f'{_LOAD} role="status">{words}{bar}</div>'
+    return f'{LOAD} role="status">{words}{bar}</div>'
 
 
 def problem(text: str) -> str:
     """An error's sentence as HTML."""
-    return f'<p class="problem" role="alert">{linked(text)}</p>'
+    return f'{_PROBLEM} role="alert">{linked(text)}</p>'
+
+
+def is_problem(shown: str | None) -> bool:
+    """Whether this is what `problem` made."""
+    return _PROBLEM in (shown or "")
 
 
 def linked(text: str) -> str:
@@ -183,7 +192,9 @@ def waiting() -> Footer:
 def reply(generation: Generation) -> Turn:
     """A reply so far, with what it cost and, at its end, why it ended."""
     reason = generation.finish_reason
-    title = REASONS[reason] if reason else "Writing…" if generation.text else "Reading…"
+    busy = "Writing…" if generation.text else "Thinking…" if generation.thinking else "Reading…"
+    thought_away = reason == "length" and generation.thinking and not generation.text
+    title = THOUGHT_AWAY if thought_away else REASONS[reason] if reason else busy
     made_by = f"{generation.model} · {generation.precision} · seed {generation.seed}"
     return Turn(
         role="assistant",
@@ -211,34 +222,11 @@ def was_cut(footer: Footer | None) -> bool:
 
 def context_meter(used: int, limit: int) -> str:
     """How much of the context window the conversation takes, as HTML."""
-    return _meter(used, limit, f"{used:,} of {limit:,} tokens of context", used >= 0.9 * limit)
+    return meter(used, limit, f"{used:,} of {limit:,} tokens of context", used >= 0.9 * limit)
 
 
-def completion_footer(generation: Generation) -> str:
-    """The Prompt tab's footer, as HTML; without a reason while the completion grows."""
-    finished = generation.finish_reason
-    reason = _reason(finished) if finished else _NO_REASON
-    made_by = f"{generation.precision} · seed {generation.seed}"
-    words = (*stats(generation), made_by)
-    shown = "".join(f'<span class="stat">{escape(word)}</span>' for word in words)
-    told = "".join(f'<p class="reply-note">{escape(note)}</p>' for note in generation.notes)
-    return f'<div class="reply-footer"><p class="reply-line">{reason}{shown}</p>{told}</div>'
-
-
-def settled_footer(footer: str | None) -> str:
-    """A footer once nothing more comes: one that has no reason was stopped by the visitor."""
-    text = footer or ""
-    if _LOAD in text:
-        return '<p class="reply-line">Stopped before the first token.</p>'
-    return text.replace(_NO_REASON, _reason("cancelled"))
-
-
-_NO_REASON = '<span class="reason"></span>'
-_LOAD = '<div class="load"'
-
-
-def _reason(finished: FinishReason) -> str:
-    return f'<span class="reason reason-{finished}">{REASONS[finished]}</span>'
+LOAD = '<div class="load"'
+_PROBLEM = '<p class="problem"'
 
 
 def status_lines(status: Status, titles: dict[str, str]) -> str:
@@ -260,16 +248,8 @@ def status_lines(status: Status, titles: dict[str, str]) -> str:
     )
 
 
-def token_meter(count: int, limit: int, reserved: int) -> str:
-    """How much of the context window a prompt takes beside what is kept for the completion."""
-    room = max(0, limit - reserved)
-    words = f"{count:,} of {limit:,} tokens"
-    if count > room:
-        words += f"; only {room:,} fit beside the {reserved:,} kept for the completion"
-    return _meter(count, limit, words, count > room)
-
-
-def _meter(count: int, limit: int, words: str, tight: bool) -> str:
+def meter(count: int, limit: int, words: str, tight: bool) -> str:
+    """How much of a limit is used, as HTML: a bar and words."""
     share = min(1.0, count / limit) if limit else 0.0
     return (
         f'<div class="context-meter{" nearly-full" if tight else ""}">'

@@ -1,198 +1,154 @@
 """The Prompt tab: a raw text, continued exactly as it was typed.
 
-Knows the way from the typed prompt to the completion and its footer. Does not know templates:
+Puts widgets, runs and files together, and follows the chosen model. Does not know templates:
 nothing is added to the prompt but the BOS that the switch asks for.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
-from gemma_space.pacing import paced
 from gemma_space.playground import Playground
-from gemma_space.reports import LoadProgress
-from gemma_space.types import Attention, CompletionRequest, Precision
 from gemma_space.ui import present
-from gemma_space.ui.controls import SamplingControls
+from gemma_space.ui.choosing import Choosing
 from gemma_space.ui.events import Updates, Values, listen
 from gemma_space.ui.model_panel import ModelPanel
-
-STATE_SECONDS = 0.1
-INTRO = (
-    "<h2>Continue a text</h2><p>The model gets exactly what you type: no chat format, nothing in "
-    "front but the BOS token if you want it.</p>"
-)
+from gemma_space.ui.prompt_runs import PromptRuns
+from gemma_space.ui.prompt_widgets import PromptWidgets
+from gemma_space.ui.run_files import RunFiles
 
 
-@dataclass(frozen=True)
-class PromptWidgets:
-    """The tab's components."""
+class PromptTab:
+    """The tab, built inside the block at hand.
 
-    prompt: gr.Textbox
-    count: gr.HTML
-    add_bos: gr.Checkbox
-    parse_special: gr.Checkbox
-    run: gr.Button
-    stop: gr.Button
-    go_on: gr.Button
-    completion: gr.Textbox
-    footer: gr.HTML
-    sampling: SamplingControls
-    reset: gr.Button
-
-    @classmethod
-    def build(cls, playground: Playground) -> "PromptWidgets":
-        """Lay the tab out."""
-        gr.HTML(INTRO, elem_classes="tab-intro")
-        prompt = gr.Textbox(
-            label="Prompt", lines=8, max_lines=24, elem_id="prompt", elem_classes="mono",
-            placeholder="Once upon a time", autofocus=False,
-        )  # fmt: skip
-        count = gr.HTML("", elem_id="token-count")
-        with gr.Row(elem_classes="switches"):
-            add_bos = gr.Checkbox(
-                value=True, label="Add BOS", info="Unless the prompt already begins with it."
-            )
-            parse_special = gr.Checkbox(
-                value=True, label="Read control tokens",
-                info="<start_of_turn> and the like become one token; off, they stay text.",
-            )  # fmt: skip
-        with gr.Row(elem_classes="run-buttons"):
-            run = gr.Button("Run", variant="primary", min_width=100, size="md", elem_id="run")
-            stop = gr.Button(
-                "Stop", variant="stop", min_width=100, size="md", elem_id="stop", interactive=False
-            )
-            go_on = gr.Button(
-                "Continue from output", min_width=160, size="md", elem_id="go-on", interactive=False
-            )
-        completion = gr.Textbox(
-            label="Completion", lines=6, max_lines=24, elem_id="completion", elem_classes="mono",
-            interactive=False, buttons=["copy"],
-        )  # fmt: skip
-        footer = gr.HTML("", elem_id="completion-footer")
-        with gr.Accordion("Generation settings", open=False, elem_id="prompt-settings"):
-            model = playground.default_model
-            sampling = SamplingControls.build(
-                playground.default_params(model), playground.max_new_tokens(model)
-            )
-            reset = gr.Button("Back to the model's defaults", size="sm", min_width=120)
-        return cls(prompt, count, add_bos, parse_special, run, stop, go_on, completion, footer,
-                   sampling, reset)  # fmt: skip
-
-    def read(self, values: Values, panel: ModelPanel, prompt: str) -> CompletionRequest:
-        """What Run asks for, with `prompt` as the text."""
-        return CompletionRequest(
-            prompt=prompt,
-            model=values[panel.model],
-            precision=Precision(values[panel.precision]),
-            attention=Attention(values[panel.attention]),
-            controls=self.sampling.read(values),
-            add_bos=values[self.add_bos],
-            parse_special=values[self.parse_special],
-        )
-
-    def inputs(self, panel: ModelPanel) -> set[Component]:
-        """What `read` needs, and the completion to go on from."""
-        return {
-            self.prompt, self.add_bos, self.parse_special, self.completion,
-            *panel.inputs(), *self.sampling.inputs(),
-        }  # fmt: skip
-
-    def running(self) -> Updates:
-        return {
-            self.completion: "", self.footer: "", self.run: gr.update(interactive=False),
-            self.stop: gr.update(interactive=True), self.go_on: gr.update(interactive=False),
-        }  # fmt: skip
-
-    def idle(self, values: Values) -> Updates:
-        return {
-            self.run: gr.update(interactive=True), self.stop: gr.update(interactive=False),
-            self.go_on: gr.update(interactive=bool(values[self.completion])),
-            self.footer: present.settled_footer(values[self.footer]),
-        }  # fmt: skip
-
-
-def build(playground: Playground, panel: ModelPanel) -> list[Any]:
-    """Lay out prompt, controls and completion, and wire them to the playground.
-
-    Returns:
-        the events that use models.
+    Args:
+        playground: what it asks.
+        panel: which model.
+        tabs: the page's.
+        followed: unseen, outside the tabs; `select` fires when a link's prompt arrives.
     """
-    with gr.Column(elem_id="prompt-tab"):
-        tab = PromptWidgets.build(playground)
 
-    async def complete(values: Values, prompt: str) -> AsyncGenerator[Updates]:
-        request, token = tab.read(values, panel, prompt), values.token
-        row = await asyncio.to_thread(playground.library.find, request.model, token)
-        completion = paced(lambda: playground.complete(request, token), STATE_SECONDS)
-        async with aclosing(completion) as steps:
-            async for step in steps:
-                if isinstance(step, LoadProgress):
-                    yield {tab.footer: present.load_bar(step, row.title)}
-                else:
-                    footer = present.completion_footer(step)
-                    yield {tab.completion: step.text, tab.footer: footer}
+    def __init__(
+        self, playground: Playground, panel: ModelPanel, tabs: gr.Tabs, followed: gr.HTML
+    ) -> None:
+        self._playground, self._panel, self._tabs = playground, panel, tabs
+        with gr.Column(elem_id="prompt-tab"):
+            self.widgets = PromptWidgets.build(playground)
+            self._files = RunFiles.build(followed)
 
-    async def on_run(values: Values) -> AsyncGenerator[Updates]:
-        yield tab.running()
-        async with aclosing(complete(values, values[tab.prompt] or "")) as updates:
-            async for update in updates:
-                yield update
+    @property
+    def target(self) -> Any:
+        """Where a prompt from elsewhere on the page is put."""
+        return self.widgets.input
 
-    async def on_go_on(values: Values) -> AsyncGenerator[Updates]:
-        longer = (values[tab.prompt] or "") + (values[tab.completion] or "")
-        yield {**tab.running(), tab.prompt: longer}
-        async with aclosing(complete(values, longer)) as updates:
-            async for update in updates:
-                yield update
+    def wire(self) -> list[Any]:
+        """Wire it to the playground.
 
-    def failed(text: str, _values: Values) -> Updates:
-        return {tab.footer: present.problem(text)}
+        Returns:
+            the events that use models.
+        """
+        self.widgets.bench.wire()
+        self.widgets.sampling.wire()
+        runs = PromptRuns(self.widgets, self._playground, self._panel)
+        events = self._wire_runs(runs)
+        replay = self._files.wire(runs, self._tabs)
+        self._wire_prompt()
+        self._wire_model()
+        self._settle(runs, [*events, replay])
+        return [*events, replay]
 
-    def on_over(values: Values) -> Updates:
-        return tab.idle(values)
+    def wire_files(self, choosing: Choosing) -> None:
+        """Let capsules and links choose the model they were made with."""
+        self._files.wire_choice(choosing, self.widgets, self._tabs)
 
-    def on_count(values: Values) -> Updates:
-        if not values[tab.prompt]:  # nobody is waiting for a tokenizer to be fetched
-            return {tab.count: ""}
-        model, token = values[panel.chosen], values.token
-        text, parse_special = values[tab.prompt], values[tab.parse_special]
-        counted = len(playground.tokenize(text, model, parse_special, token).tokens)
-        limit = playground.library.find(model, token).context_length
-        return {tab.count: present.token_meter(
-            counted + values[tab.add_bos], limit, int(values[length])
-        )}  # fmt: skip
+    def _wire_runs(self, runs: PromptRuns) -> list[Any]:
+        tab, shown = self.widgets, self.widgets.result
+        inputs = tab.inputs(self._panel)
+        outputs = [*tab.running(), *shown.outputs(), shown.tabs, *tab.input.components(),
+                   *tab.sampling.used_outputs()]  # fmt: skip
+        outputs = list(dict.fromkeys(outputs))
+        starts = (
+            (tab.run.click, runs.on_run), (tab.go_on.click, runs.on_go_on),
+            (shown.likeliest.select, runs.on_pick), (tab.score.click, runs.on_score),
+        )  # fmt: skip
+        events = [
+            listen([start], handler, inputs, outputs, on_error=runs.failed, generates=True)
+            for start, handler in starts
+        ]
+        listen([shown.view.select], runs.on_look, {tab.bench.key}, [shown.likeliest])
+        back = [*shown.outputs(), *tab.input.components(), tab.input.add_bos,
+                tab.input.parse_special]  # fmt: skip
+        listen([shown.others.input], runs.on_open, {tab.bench.key, shown.others}, back)
+        back_and_idle = list(dict.fromkeys([*back, *tab.idle_parts()]))
+        listen([tab.undo.click], runs.on_undo, inputs, back_and_idle, trigger_mode="multiple")
+        return events
 
-    def uncounted(text: str, _values: Values) -> Updates:
-        return {tab.count: present.problem(text)}
+    def _settle(self, runs: PromptRuns, events: list[Any]) -> None:
+        tab, shown = self.widgets, self.widgets.result
+        inputs = {tab.bench.key, shown.completion, shown.footer}
+        outputs = list(dict.fromkeys([*tab.idle_parts(), *shown.outputs()]))
+        for event in events:  # `.then` follows success, error and Stop alike
+            listen([event.then], runs.on_over, inputs, outputs)
+        listen([tab.stop.click], None, cancels=events)
 
-    def on_model(values: Values) -> Updates:
-        model, token = values[panel.chosen], values.token
-        return tab.sampling.show(
-            playground.default_params(model, token), playground.max_new_tokens(model, token)
-        )
+    def _wire_prompt(self) -> None:
+        tab, panel, playground = self.widgets.input, self._panel, self._playground
+        length = self.widgets.sampling.sliders["max_new_tokens"]
 
-    length = tab.sampling.sliders["max_new_tokens"]
-    inputs, shown = tab.inputs(panel), [*tab.running(), tab.prompt]
-    runs = [
-        listen([tab.run.click], on_run, inputs, shown, on_error=failed, generates=True),
-        listen([tab.go_on.click], on_go_on, inputs, shown, on_error=failed, generates=True),
-    ]
-    for run in runs:  # `.then` follows success, error and Stop alike
-        listen([run.then], on_over, {tab.completion, tab.footer},
-               [tab.run, tab.stop, tab.go_on, tab.footer])  # fmt: skip
-    listen([tab.stop.click], None, cancels=runs)
-    # While one count is under way only the newest text waits for the next.
-    listen(
-        [tab.prompt.change, tab.add_bos.change, tab.parse_special.change, panel.chosen.change,
-         length.release],
-        on_count, {tab.prompt, tab.add_bos, tab.parse_special, panel.chosen, length}, [tab.count],
-        on_error=uncounted, trigger_mode="always_last",
-    )  # fmt: skip
-    listen([panel.chosen.change, tab.reset.click], on_model, {panel.chosen}, tab.sampling.outputs())
-    return runs
+        def on_count(values: Values) -> Updates:
+            if not values[tab.prompt]:  # nobody is waiting for a tokenizer to be fetched
+                return {tab.count: "", tab.tokens: ""}
+            model, token = values[panel.chosen], values.token
+            found = playground.prompts.inspect(
+                values[tab.prompt], model, add_bos=values[tab.add_bos],
+                parse_special=values[tab.parse_special], exact=tab.exact_ids(values), token=token,
+            )  # fmt: skip
+            limit = playground.library.find(model, token).context_length
+            return tab.counted(found, limit, int(values[length]))
+
+        def uncounted(text: str, _values: Values) -> Updates:
+            return {tab.count: present.problem(text), tab.tokens: ""}
+
+        # While one count is under way only the newest text waits for the next.
+        listen(
+            [tab.prompt.change, tab.exact.change, tab.add_bos.change, tab.parse_special.change,
+             panel.chosen.change, length.release],
+            on_count, {*tab.inputs(), panel.chosen, length}, [tab.count, tab.tokens, tab.fim],
+            on_error=uncounted, trigger_mode="always_last",
+        )  # fmt: skip
+
+        def on_turn(values: Values) -> Updates:
+            text, model = values[tab.prompt] or "", values[panel.chosen]
+            return tab.show(playground.prompts.as_turn(text, model, values.token), ())
+
+        def on_fim(values: Values) -> Updates:
+            before, after = values[tab.prompt] or "", values[tab.fim_after] or ""
+            written, stop = playground.prompts.as_gap(
+                before, after, values[panel.chosen], values.token
+            )
+            return {**tab.show(written, ()), tab.fim_after: "", stops: "\n".join(stop)}
+
+        needs, stops = {tab.prompt, tab.fim_after, panel.chosen}, self.widgets.sampling.stop
+        outputs = [*tab.components(), tab.fim_after, tab.count, tab.tokens, stops]
+        listen([tab.insert_turn.click], on_turn, needs, outputs, on_error=uncounted)
+        listen([tab.insert_fim.click], on_fim, needs, outputs, on_error=uncounted)
+
+    def _wire_model(self) -> None:
+        tab, panel, playground = self.widgets, self._panel, self._playground
+
+        def on_model(values: Values) -> Updates:
+            model, token = values[panel.chosen], values.token
+            defaults = playground.default_params(model, token)
+            return tab.controls(values, model, defaults, playground.max_new_tokens(model, token))
+
+        def on_reset(values: Values) -> Updates:
+            return on_model(Values({**values, tab.refill: ""}, token=values.token))
+
+        def on_kind(values: Values) -> Updates:
+            row = playground.library.find(values[panel.chosen], values.token)
+            return {tab.input.insert_turn: gr.update(visible=row.variant != "base")}
+
+        needs, outputs = {panel.chosen, tab.refill}, [*tab.sampling.outputs(), tab.refill]
+        listen([panel.chosen.change, tab.refill.change], on_model, needs, outputs)
+        listen([tab.reset.click], on_reset, needs, outputs)
+        listen([panel.chosen.change], on_kind, {panel.chosen}, [tab.input.insert_turn])

@@ -17,8 +17,8 @@ from gemma_space.errors import InvalidRequestError
 from gemma_space.pacing import paced
 from gemma_space.playground import Playground
 from gemma_space.reports import LoadProgress
-from gemma_space.ui import present, transcript
-from gemma_space.ui.chat_widgets import ChatTab
+from gemma_space.ui import present, provenance, transcript
+from gemma_space.ui.chat_widgets import ChatTab, may_think
 from gemma_space.ui.conversations import Conversations
 from gemma_space.ui.events import Updates, Values, listen
 from gemma_space.ui.model_panel import ModelPanel
@@ -28,6 +28,7 @@ STATE_SECONDS = 0.1
 # Every state lays the whole conversation out again, in the browser and on the server.
 LONG_STATE_SECONDS = 0.2
 LONG_MESSAGES = 100
+NOT_BEGUN = Turn(role="assistant", text="")
 EMPTY_EDIT = "A message cannot be empty. Undo takes the whole exchange back."
 
 
@@ -55,10 +56,10 @@ class Replies:
             raise InvalidRequestError("A reply is on its way.", "Stop it first, or wait for it.")
         return turns
 
-    def ask(self, values: Values, turns: Sequence[Turn], before: str = "") -> Updates:
-        """Have these turns answered; the answer begins with `before`."""
-        kept = [*turns, Turn(role="assistant", text=before, footer=present.waiting())]
-        return {**self.tab.asked(turns, before), **self.kept.save(values, kept, replying=True)}
+    def ask(self, values: Values, turns: Sequence[Turn], begun: Turn = NOT_BEGUN) -> Updates:
+        """Have these turns answered; the answer goes on from `begun`."""
+        asked = [*turns, replace(begun, footer=present.waiting())]
+        return {**self.tab.asked(asked), **self.kept.save(values, asked, replying=True)}
 
     def at_rest(self, values: Values, turns: Sequence[Turn]) -> Updates:
         """Show and keep a conversation with nothing to answer."""
@@ -83,31 +84,36 @@ class Replies:
 
     def on_edit(self, values: Values, event: gr.EditData) -> Updates:
         """Ask an edited question anew, with what followed dropped; keep an edited reply."""
-        # The component holds the new text already, and tells of a reply's footer as well.
+        # The component holds the new text already. It tells of a reply's notes as well.
         turns, at = self.turns_at_rest(values), self.turn_at(values, event.index)
+        if transcript.is_note(values[self.tab.chatbot], event.index):
+            return {self.tab.notice: gr.update()}
         if not turns[at].text.strip():
             turns[at] = replace(turns[at], text=transcript.unescape(str(event.previous_value)))
             problem = present.problem(EMPTY_EDIT)
             return {**self.at_rest(values, turns), self.tab.notice: problem}
         if turns[at].role == "user":
             return self.ask(values, turns[: at + 1])
-        return self.at_rest(values, turns)
+        turns[at] = transcript.edited(turns[at])
+        return {**self.at_rest(values, turns), **self.tab.xray.closed()}
 
     def on_undo(self, values: Values, event: gr.UndoData) -> Updates:
         """Take the last exchange back, the question into the box unless something is there."""
         turns, at = self.turns_at_rest(values), self.turn_at(values, event.index)
         draft = values[self.tab.box] or turns[at].text
         box = gr.update(value=draft, submit_btn=True, stop_btn=False)
-        return {**self.at_rest(values, turns[:at]), self.tab.box: box}
+        return {**self.at_rest(values, turns[:at]), self.tab.box: box, **self.tab.xray.closed()}
 
     def on_go_on(self, values: Values) -> Updates:
         """Continue the last reply."""
         turns = self.turns_at_rest(values)
-        return self.ask(values, turns[:-1], turns[-1].text)
+        return self.ask(values, turns[:-1], turns[-1])
 
     def on_again(self, values: Values) -> Updates:
-        """Ask once more what has no reply."""
-        return self.ask(values, self.turns_at_rest(values))
+        """Ask once more what has no reply, or none but thoughts."""
+        turns = self.turns_at_rest(values)
+        said = turns[:-1] if turns and turns[-1].role == "assistant" else turns
+        return self.ask(values, said)
 
     def turn_at(self, values: Values, index: int | tuple[int, int]) -> int:
         """Which turn an event of the component is about."""
@@ -123,7 +129,10 @@ class Replies:
         request, token = self.tab.read(values, self.panel), values.token
         # A typed name may mean a question to the Hub.
         row = await asyncio.to_thread(self.playground.library.find, request.model, token)
+        if not may_think(row):
+            request = replace(request, thinking=None)
         asked, replied = turns[:-1], turns[-1]
+        record = None
         seconds = LONG_STATE_SECONDS if len(turns) > LONG_MESSAGES else STATE_SECONDS
         chat = paced(lambda: self.playground.chat(request, token), seconds)
         async with aclosing(chat) as steps:
@@ -133,12 +142,14 @@ class Replies:
                     replied = replace(turns[-1], footer=Footer(title=words, pending=True))
                     yield {self.tab.chatbot: transcript.show([*asked, replied])}
                 else:
-                    replied = present.reply(step)
+                    record = record or provenance.record(request, step)
+                    replied = transcript.gone_on(turns[-1], present.reply(step), record)
                     used = step.prompt_tokens + step.completion_tokens
                     meter = present.context_meter(used, row.context_length)
                     yield {
                         self.tab.chatbot: transcript.show([*asked, replied]),
                         self.tab.meter: meter,
+                        **self.tab.sampling.used_seed(step.seed),
                     }
         yield self.at_rest(values, [*asked, replied])
 
@@ -156,7 +167,7 @@ class Replies:
 
     def opened(self, turns: Sequence[Turn]) -> Updates:
         """What a conversation just opened shows besides its turns."""
-        return {**self.tab.at_rest(turns), self.tab.meter: ""}
+        return {**self.tab.at_rest(turns), self.tab.meter: "", **self.tab.xray.closed()}
 
     def wire(self) -> list[Any]:
         """Listen to every event that asks for a reply, ends one or opens a conversation.
@@ -164,7 +175,7 @@ class Replies:
         Returns:
             the events that reply.
         """
-        outputs = [*self.tab.at_rest([]), self.tab.meter, *self.kept.outputs()]
+        outputs = [*self.opened([]), *self.kept.outputs()]
         context = {self.tab.chatbot, self.tab.box, *self.kept.inputs()}
         askings: list[tuple[Any, Any]] = [
             (self.tab.box.submit, self.on_send), (self.tab.chatbot.example_select, self.on_example),
@@ -173,12 +184,14 @@ class Replies:
         ]  # fmt: skip
         replies = []
         for trigger, handler in askings:
-            asked = listen([trigger], handler, context, outputs)
+            # An edited reply is told of message by message, and its text need not be the first.
+            mode = "multiple" if handler == self.on_edit else None
+            asked = listen([trigger], handler, context, outputs, trigger_mode=mode)
             replying = listen(
                 [asked.success],
                 self.on_reply,
                 {*context, *self.tab.inputs(self.panel)},
-                outputs,
+                [*outputs, *self.tab.sampling.used_outputs()],
                 on_error=self.failed,
                 generates=True,
             )
@@ -187,7 +200,5 @@ class Replies:
             replies.append(replying)
         listen([self.tab.box.stop], None, cancels=replies)
         listen([self.tab.chatbot.undo], self.on_undo, context, outputs)
-        self.kept.listen_for_opening(
-            self.tab.system, self.opened, [*self.tab.at_rest([]), self.tab.meter]
-        )
+        self.kept.listen_for_opening(self.tab.system, self.opened, list(self.opened([])))
         return replies

@@ -16,6 +16,11 @@ SCRIPTS = (
     "conversations",
     "access",
     "models",
+    "presets",
+    "link",
+    "capsule",
+    "tokens",
+    "xray",
 )  # a later one uses an earlier one
 
 

@@ -3,7 +3,7 @@
 Knows how a turn becomes messages of `gr.Chatbot` and back: the reply as Markdown, and below it,
 in a message with metadata, what it cost and why it ended. Text stays text: outside code an
 invisible word joiner keeps `<` from opening a tag and `![` from fetching an image, whoever wrote
-it.
+it. The record of what a reply was made from travels as its note's id, unseen.
 No Gradio, no playground.
 """
 
@@ -14,9 +14,13 @@ from typing import Any
 
 from gemma_space.errors import InvalidRequestError
 from gemma_space.types import Message
+from gemma_space.ui import provenance
+from gemma_space.ui.provenance import Provenance
 
 Shown = dict[str, Any]
 THINKING = "Thinking"
+GIVEN = "What the model was given"
+GIVEN_ADDRESS = "#given-"  # and the number of the turn; assets/js/xray.js follows it
 WORD_JOINER = "\u2060"
 _MARKUP = re.compile(r"<|!(?=\[)")
 _JOINED = re.compile(f"(<|!){WORD_JOINER}")
@@ -29,17 +33,21 @@ _CODE = re.compile(
 )
 
 
+_GIVEN_LINK = re.compile(rf"(?:\n\n)?\[{GIVEN}\]\({GIVEN_ADDRESS}\d+\)\Z")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footer:
     """What stands below a reply: `title` why it ended, `log` what it cost, `detail` the rest.
 
-    `pending` while the reply is on its way.
+    `pending` while the reply is on its way; `record` of what it was made from, where it was kept.
     """
 
     title: str
     log: str = ""
     detail: str = ""
     pending: bool = False
+    record: Provenance | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,30 +65,36 @@ class Turn:
 
 def show(turns: Sequence[Turn]) -> list[Shown]:
     """The messages of `gr.Chatbot` for these turns."""
-    return [message for turn in turns for message in _show_turn(turn)]
+    return [message for at, turn in enumerate(turns) for message in _show_turn(turn, at)]
 
 
-def _show_turn(turn: Turn) -> list[Shown]:
+def _show_turn(turn: Turn, at: int) -> list[Shown]:
     shown: list[Shown] = []
+    note = turn.footer
     if turn.thinking:
-        shown.append(_note(turn.role, THINKING, "", turn.thinking, False))
-    if turn.text or turn.footer is None:
-        shown.append({"role": turn.role, "content": _block(turn.text)})
-    if turn.footer is not None:
-        note = turn.footer
-        shown.append(_note(turn.role, note.title, note.log, note.detail, note.pending))
+        # Gradio unfolds a note that is pending and folds it up when it is done.
+        thinks = note is not None and note.pending and not turn.text
+        shown.append(_note(turn.role, Footer(title=THINKING, pending=thinks), turn.thinking))
+    if turn.text or note is None:
+        shown.append({"role": turn.role, "content": _block(escape(turn.text))})
+    if note is not None:
+        link = "" if note.pending else f"[{GIVEN}]({GIVEN_ADDRESS}{at})"
+        between = "\n\n" if note.detail and link else ""
+        shown.append(_note(turn.role, note, note.detail, between + link))
     return shown
 
 
-def _note(role: str, title: str, log: str, detail: str, pending: bool) -> Shown:
-    status = "pending" if pending else "done"
-    metadata = {"title": escape(title), "log": log, "status": status}
-    return {"role": role, "content": _block(detail), "metadata": metadata}
+def _note(role: str, note: Footer, text: str, link: str = "") -> Shown:
+    status = "pending" if note.pending else "done"
+    metadata = {"title": escape(note.title), "log": note.log, "status": status}
+    if note.record is not None:
+        metadata["id"] = provenance.to_text(note.record)
+    return {"role": role, "content": _block(escape(text) + link), "metadata": metadata}
 
 
-def _block(text: str) -> list[Shown]:
+def _block(markdown: str) -> list[Shown]:
     # A bare string would have its indentation cleaned by the component, and code with it.
-    return [{"type": "text", "text": escape(text)}]
+    return [{"type": "text", "text": markdown}]
 
 
 def read(value: object) -> list[Turn]:
@@ -100,8 +114,9 @@ def read(value: object) -> list[Turn]:
             footer = Footer(
                 title=unescape(title),
                 log=metadata.get("log") or "",
-                detail=text,
+                detail=_GIVEN_LINK.sub("", text),
                 pending=metadata.get("status") == "pending",
+                record=provenance.from_text(metadata.get("id")),
             )
             open_reply = turns and turns[-1].role == role and turns[-1].footer is None
             last = turns.pop() if open_reply else Turn(role=role, text="", thinking=thinking)
@@ -124,6 +139,12 @@ def _text_of(content: object) -> str:
 def turn_index(value: Sequence[Shown], index: int) -> int:
     """Which turn the component's message `index` belongs to."""
     return max(0, len(read(list(value)[: index + 1])) - 1)
+
+
+def is_note(value: Sequence[Shown], index: int | tuple[int, int]) -> bool:
+    """Whether the component's message `index` is a reply's thoughts or footer."""
+    at = index if isinstance(index, int) else index[0]
+    return bool((value[at].get("metadata") or {}).get("title"))
 
 
 def escape(text: str) -> str:
@@ -168,14 +189,30 @@ def split_pending(turns: Sequence[Turn]) -> tuple[list[Turn], str]:
 def settle(turns: Sequence[Turn], stopped: str) -> list[Turn]:
     """No reply is on its way any more: one that still says so gets `stopped` as its reason.
 
-    One of which there is no word yet is gone.
+    One of which there is neither a word nor a thought yet is gone.
     """
     last = turns[-1] if is_pending(turns) else None
     if last is None or last.footer is None:
         return list(turns)
-    if not last.text:
+    if not (last.text or last.thinking):
         return list(turns[:-1])
     return [*turns[:-1], replace(last, footer=replace(last.footer, title=stopped, pending=False))]
+
+
+def gone_on(before: Turn, reply: Turn, record: Provenance | None) -> Turn:
+    """A reply as it grows from `before`, whose thoughts stay in front of its own."""
+    thoughts = "\n\n".join(text for text in (before.thinking, reply.thinking) if text)
+    footer = reply.footer and replace(reply.footer, record=record)
+    return replace(reply, thinking=thoughts, footer=footer)
+
+
+def edited(turn: Turn) -> Turn:
+    """A reply that a person has changed: its record says so."""
+    if turn.footer is None or turn.footer.record is None:
+        return turn
+    return replace(
+        turn, footer=replace(turn.footer, record=replace(turn.footer.record, edited=True))
+    )
 
 
 # --- what the browser keeps ---------------------------------------------------------------------
@@ -191,13 +228,16 @@ def to_stored(turns: Sequence[Turn]) -> list[dict[str, Any]]:
         if turn.thinking:
             kept["thinking"] = turn.thinking
         if turn.footer is not None and not turn.footer.pending:
-            kept["footer"] = {
-                "title": turn.footer.title,
-                "log": turn.footer.log,
-                "detail": turn.footer.detail,
-            }
+            kept["footer"] = _stored_footer(turn.footer)
         stored.append(kept)
     return stored
+
+
+def _stored_footer(footer: Footer) -> dict[str, Any]:
+    told = {"title": footer.title, "log": footer.log, "detail": footer.detail}
+    if footer.record is None:
+        return told
+    return {**told, "record": provenance.to_json(footer.record)}
 
 
 def from_stored(value: object) -> list[Turn]:
@@ -223,6 +263,7 @@ def _stored_turn(item: object) -> Turn:
             title=_text(footer, "title") or "Reply",
             log=_text(footer, "log"),
             detail=_text(footer, "detail"),
+            record=provenance.from_json(footer.get("record")),
         )
         if isinstance(footer, Mapping)
         else None,

@@ -34,12 +34,12 @@ PARAMETERS = {
     "/load": ["model", "precision", "attention"],
     "/unload": ["model", "precision"],
     "/chat": ["message", "history", "system_prompt", "model", "precision", *CONTROL_NAMES,
-              "attention"],
+              "attention", "thinking"],
     "/generate": ["prompt", "model", "precision", "add_bos", "parse_special", "logprobs",
                   *CONTROL_NAMES, "attention"],
     "/score": ["text", "model", "precision", "top", "parse_special", "attention"],
     "/tokenize": ["text", "model", "parse_special"],
-    "/render_chat": ["messages", "model", "system_prompt"],
+    "/render_chat": ["messages", "model", "system_prompt", "thinking"],
 }  # fmt: skip
 TAKE_A_TOKEN = set(PARAMETERS) - {"/models"}
 GREEDY = {"temperature": 0, "max_new_tokens": 12, "precision": "fp32"}
@@ -82,7 +82,7 @@ def test_defaults_are_the_contracts(app: Served) -> None:
             wanted = {
                 "model": DEMO, "precision": "auto", "attention": "auto", "system_prompt": "",
                 "history": [], "stop": [], "ignore_eos": False, "add_bos": True,
-                "parse_special": True, "logprobs": 0,
+                "parse_special": True, "logprobs": 0, "top": 0,
             }.get(name)  # fmt: skip
             assert value == wanted, name
 

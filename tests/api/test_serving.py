@@ -76,6 +76,7 @@ def test_everything_the_page_uses_is_private(app: Served) -> None:
     assert public == {
         "models", "status", "check_access", "load", "unload", "chat", "generate", "tokenize",
         "render_chat",
+        "score",
     }  # fmt: skip
 
 
@@ -86,6 +87,7 @@ def test_a_callers_token_reaches_the_access_check_and_nothing_else(
         "/chat": {"message": "Hi"}, "/generate": {"prompt": "Hi"}, "/load": {},
         "/tokenize": {"text": "Hi"},
         "/render_chat": {"messages": [{"role": "user", "content": "Hi"}]},
+        "/score": {"text": "Hi"},
     }  # fmt: skip
     with caplog.at_level(logging.DEBUG):
         for number, (endpoint, arguments) in enumerate(calls.items()):

@@ -6,6 +6,7 @@ Has the methods that the page calls; no torch, no files, no Hub.
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from gemma_space import memory, precision
 from gemma_space.catalog import ALL_PRECISIONS, NO_FP16, Checkpoint, KVGroup, Linears
@@ -16,6 +17,7 @@ from gemma_space.errors import (
     ModelNotFoundError,
 )
 from gemma_space.reports import Fit, LoadedRow, LoadProgress, PrecisionFit, Status
+from gemma_space.settings import DEMO_MODEL
 from gemma_space.types import Attention, Precision
 from tests.browser.fake_access import FakeDoctor
 
@@ -81,6 +83,12 @@ class FakeLibrary:
 
     def choices(self) -> tuple[Checkpoint, ...]:
         return ROWS
+
+    def tokenizer(self, row: Checkpoint, token: str | None = None) -> Any:
+        """The demo's own, for every model."""
+        from gemma_space import loading
+
+        return loading.load_tokenizer(DEMO_MODEL)
 
     def find(self, model: object, token: str | None = None) -> Checkpoint:
         self.tokens["find"] = token

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from gemma_space.controls import default_params
 from gemma_space.errors import GemmaSpaceError, GenerationError
 from gemma_space.reports import LoadProgress
+from gemma_space.runs import Inspection
 from gemma_space.types import (
     ChatRequest,
     CompletionRequest,
     Generation,
     SamplingParams,
-    Tokenization,
     TokenPiece,
 )
 from gemma_space.visitors import Visitors
@@ -100,11 +100,17 @@ class FakePlayground:
             raise self._failure()
         yield from self._generate("")
 
-    def tokenize(
-        self, text: str, model: str, parse_special: bool = True, token: str | None = None
-    ) -> Tokenization:
-        self.tokens["tokenize"] = token
-        return Tokenization(tokens=tuple(TokenPiece(id=3, text=word) for word in text.split()))
+    @property
+    def prompts(self) -> "FakePlayground":
+        return self
+
+    def inspect(
+        self, text: str, model: str, *, add_bos: bool, token: str | None = None, **_: object
+    ) -> Inspection:
+        """Words are tokens."""
+        self.tokens["inspect"] = token
+        words = [*(["<bos>"] if add_bos else []), *text.split()]
+        return Inspection(tokens=tuple(TokenPiece(id=3, text=word) for word in words))
 
     def _failure(self) -> GenerationError:
         return GenerationError("The model <b>stumbled</b>.", "Try again.")

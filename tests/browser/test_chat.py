@@ -31,6 +31,7 @@ def test_stop_keeps_what_there_is_and_frees_the_engine(
 ) -> None:
     playground, _ = real_server
     real_chat.open_settings()
+    real_chat.page.get_by_role("button", name="Advanced").click()
     real_chat.page.get_by_label("Ignore the end-of-turn token").check()
     real_chat.send("Write me a poem about Machine Learning.")
     expect(real_chat.footer).to_contain_text("Writing…")
@@ -224,6 +225,7 @@ def test_system_prompt_and_controls_reach_the_model(chat: ChatPage, fake: FakePl
     chat.open_settings()
     chat.page.get_by_label("System prompt", exact=True).fill("Be brief.")
     chat.page.get_by_label("Seed").fill("42")
+    chat.page.get_by_role("button", name="Advanced").click()
     chat.page.get_by_label("Stop strings").fill("END\nSTOP")
     chat.ask("Hello")
     request = fake.requests[-1]

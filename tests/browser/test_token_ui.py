@@ -77,7 +77,7 @@ def test_a_pasted_token_acts_everywhere_and_is_seen_nowhere(
     access.chat.choose_model("Scripted Large")
     access.chat.ask("Hello")
     assert set(fake.tokens) == {
-        "default_params", "max_new_tokens", "chat", "complete", "tokenize"
+        "default_params", "max_new_tokens", "chat", "complete", "inspect"
     }  # fmt: skip
     assert set(fake.library.tokens) == {"find", "status", "fit", "load", "unload"}
     assert {*fake.tokens.values(), *fake.library.tokens.values()} == {ALICE}
@@ -163,7 +163,7 @@ def test_a_host_who_lends_says_so_all_the_time(new_context: Callable[..., Browse
     fake = FakePlayground()
     fake.library.doctor.verdicts[GATED] = "ready"
     with opened(fake, new_context, access="deployer", hf_token=OWN) as access:
-        note = access.page.get_by_role("note")
+        note = access.page.locator("#deployer-note").get_by_role("note")
         ModelsPage(access.chat).open()
         expect(access.words(GATED)).to_have_text("Gated: you have access")  # asked by itself
         access.page.mouse.move(640, 300)

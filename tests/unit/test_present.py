@@ -8,7 +8,7 @@ import pytest
 from gemma_space.local_checkpoint import DEMO_REPO_ID
 from gemma_space.reports import LoadedRow, LoadProgress, Status
 from gemma_space.types import Generation
-from gemma_space.ui import present, transcript
+from gemma_space.ui import present, present_runs, transcript
 from tests.browser.fake_library import checkpoint
 
 MEGABYTE = 1 << 20
@@ -132,7 +132,7 @@ def test_why_it_stopped(reason: str, words: str) -> None:
     assert (turn.footer.title, turn.footer.pending) == (words, False)
     assert turn.footer.log == "1,200 prompt + 7 new tokens · first after 0.12 s · 41.3 tokens/s"
     assert turn.footer.detail == "N.\n\ngoogle/gemma-x · bf16 · seed 3"
-    assert words in present.completion_footer(generation(finish_reason=reason))
+    assert words in present_runs.completion_footer(generation(finish_reason=reason))
 
 
 @pytest.mark.parametrize(
@@ -155,15 +155,15 @@ def test_a_reply_on_its_way_has_no_reason() -> None:
 
 
 def test_a_settled_footer_names_a_reason() -> None:
-    live = present.completion_footer(generation())
+    live = present_runs.completion_footer(generation())
     assert "Stopped by you" not in live
-    assert "Stopped by you" in present.settled_footer(live)
-    finished = present.completion_footer(generation(finish_reason="stop"))
-    assert present.settled_footer(finished) == finished
+    assert "Stopped by you" in present_runs.settled_footer(live)
+    finished = present_runs.completion_footer(generation(finish_reason="stop"))
+    assert present_runs.settled_footer(finished) == finished
     loading = present.load_bar(LoadProgress(phase="load"), "X")
-    assert "Stopped before the first token." in present.settled_footer(loading)
-    assert present.settled_footer(None) == ""
-    assert present.settled_footer(present.problem("Bad.")) == present.problem("Bad.")
+    assert "Stopped before the first token." in present_runs.settled_footer(loading)
+    assert present_runs.settled_footer(None) == ""
+    assert present_runs.settled_footer(present.problem("Bad.")) == present.problem("Bad.")
 
 
 def test_status_names_machine_and_models() -> None:
@@ -177,8 +177,8 @@ def test_status_names_machine_and_models() -> None:
 
 
 def test_the_token_meter_warns_when_the_completion_has_no_room() -> None:
-    assert "nearly-full" not in present.token_meter(1536, 2048, 512)
-    tight = present.token_meter(1537, 2048, 512)
+    assert "nearly-full" not in present_runs.token_meter(1536, 2048, 512)
+    tight = present_runs.token_meter(1537, 2048, 512)
     assert "nearly-full" in tight
     assert "only 1,536 fit beside the 512 kept" in tight
 
@@ -203,7 +203,7 @@ def test_nothing_else_becomes_a_link(text: str) -> None:
 def test_text_from_outside_is_escaped() -> None:
     assert "<b>" not in present.problem("<b>")
     assert "<b>" not in present.load_bar(LoadProgress(phase="load"), "<b>")
-    assert "<x>" not in present.completion_footer(generation(notes=("<x>",)))
+    assert "<x>" not in present_runs.completion_footer(generation(notes=("<x>",)))
 
 
 def test_the_context_meter_warns_when_the_window_is_nearly_full() -> None:

@@ -1,0 +1,197 @@
+"""What the Prompt tab's events do: runs, branches of runs, scores, and the way back to a run.
+
+Knows the order of things on the page. What a branch is, `runs` knows; how things read is in
+`present_runs` and `token_view`. A run is kept on the server while the page is open.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import gradio as gr
+
+from gemma_space.pacing import paced
+from gemma_space.playground import Playground
+from gemma_space.reports import LoadProgress
+from gemma_space.runs import Branch, Runs
+from gemma_space.types import CompletionRequest, Generation, ScoreRequest, Scoring
+from gemma_space.ui import present, present_runs, token_view
+from gemma_space.ui.events import Updates, Values
+from gemma_space.ui.model_panel import ModelPanel
+from gemma_space.ui.prompt_widgets import LIKELIEST, PromptWidgets
+from gemma_space.ui.workbench import Work
+
+STATE_SECONDS = 0.1
+SCORED_STATE_SECONDS = 0.5  # each state of a score has all of its tokens again
+
+
+@dataclass(frozen=True)
+class PromptRuns:
+    """The handlers, with what they work on."""
+
+    tab: PromptWidgets
+    playground: Playground
+    panel: ModelPanel
+
+    # --- runs -----------------------------------------------------------------------------------
+
+    async def on_run(self, values: Values) -> AsyncGenerator[Updates]:
+        """Run the prompt."""
+        yield self.tab.running()
+        branch = Branch(request=self.tab.read(values, self.panel), kept=())
+        async with aclosing(self.run(branch, values)) as updates:
+            async for update in updates:
+                yield update
+
+    async def on_go_on(self, values: Values) -> AsyncGenerator[Updates]:
+        """Take the output into the prompt, and run that; by its ids where the prompt was run so."""
+        text = values[self.tab.result.completion] or ""
+        longer = (values[self.tab.input.prompt] or "") + text
+        run, ids = self.work(values).runs.shown, self.tab.input.exact_ids(values)
+        if ids and run is not None and run.generation.prompt_ids == ids:
+            ids = (*ids, *run.generation.token_ids)
+        else:
+            ids = ()
+        yield {**self.tab.running(), **self.tab.input.show(longer, ids)}
+        request = replace(self.tab.read(values, self.panel), prompt=longer, token_ids=ids)
+        async with aclosing(self.run(Branch(request=request, kept=()), values)) as updates:
+            async for update in updates:
+                yield update
+
+    async def on_pick(self, values: Values, event: gr.EventData) -> AsyncGenerator[Updates]:
+        """Run on from another token in the place of one."""
+        run = self.work(values).runs.shown
+        pick = token_view.read_pick(event._data, run.tokens) if run is not None else None
+        if run is None or pick is None or pick.alternative is None:
+            yield {self.tab.result.likeliest: gr.update()}
+            return
+        piece = run.tokens[pick.token]
+        (instead,) = (other for other in piece.top if other.id == pick.alternative)
+        yield {**self.tab.running(), self.tab.result.tabs: gr.Tabs(selected="text")}
+        async with aclosing(self.run(run.branch(pick.token, instead), values)) as updates:
+            async for update in updates:
+                yield update
+
+    async def run(self, branch: Branch, values: Values) -> AsyncGenerator[Updates]:
+        """Every state of a run, and at its end the run among the others.
+
+        The run is kept from its first state on: Stop ends this at any place.
+        """
+        shown, before, last = self.tab.result, self.work(values).runs, None
+        request, token = branch.request, values.token
+        source = self.steps(lambda: self.playground.complete(request, token), request, token)
+        async with aclosing(source) as steps:
+            async for step in steps:
+                if not isinstance(step, Generation):
+                    yield step
+                    continue
+                last = step
+                self.tab.bench.put(values, runs=before.add(branch.finished(step)), scored=())
+                footer = present_runs.completion_footer(step)
+                yield {shown.completion: step.text, shown.footer: footer}
+        if last is not None:
+            shows = shown.shown(self.work(values).runs)
+            yield {**shows, **self.tab.sampling.used_seed(last.seed)}
+
+    async def steps(
+        self, source: Callable[[], Iterator[Any]], request: CompletionRequest | ScoreRequest,
+        token: str | None, seconds: float = STATE_SECONDS,
+    ) -> AsyncGenerator[Any]:  # fmt: skip
+        """A use case's states, paced; a load is told by the footer."""
+        row = await asyncio.to_thread(self.playground.library.find, request.model, token)
+        async with aclosing(paced(source, seconds)) as steps:
+            async for step in steps:
+                if isinstance(step, LoadProgress):
+                    yield {self.tab.result.footer: present.load_bar(step, row.title)}
+                else:
+                    yield step
+
+    # --- scores ---------------------------------------------------------------------------------
+
+    async def on_score(self, values: Values) -> AsyncGenerator[Updates]:
+        """How likely the prompt is, token by token."""
+        shown, asked = self.tab.result, self.tab.read(values, self.panel)
+        request = ScoreRequest(
+            text=asked.prompt, model=asked.model, precision=asked.precision,
+            attention=asked.attention, parse_special=asked.parse_special, top=LIKELIEST,
+        )  # fmt: skip
+        yield {**self.tab.running(), shown.tabs: gr.Tabs(selected="probabilities")}
+        source = self.steps(
+            lambda: self.playground.score(request, values.token), request, values.token,
+            SCORED_STATE_SECONDS,
+        )  # fmt: skip
+        async with aclosing(source) as steps:
+            async for step in steps:
+                if not isinstance(step, Scoring):
+                    yield step
+                    continue
+                self.tab.bench.put(values, scored=step.tokens)
+                yield {
+                    shown.footer: present_runs.score_footer(step),
+                    shown.view: token_view.probability_view(step.tokens, label="The prompt"),
+                    shown.tokens: token_view.token_list(step.tokens, title="Tokens of the prompt"),
+                }
+
+    # --- looking --------------------------------------------------------------------------------
+
+    def on_look(self, values: Values, event: gr.EventData) -> Updates:
+        """What else was likely at a token of the run or of the score."""
+        work = self.work(values)
+        tokens = work.scored or (work.runs.shown.tokens if work.runs.shown else ())
+        pick = token_view.read_pick(event._data, tokens)
+        if pick is None:
+            return {self.tab.result.likeliest: gr.update()}
+        found = token_view.alternatives(tokens[pick.token], pick.token, branches=not work.scored)
+        return {self.tab.result.likeliest: found}
+
+    def on_open(self, values: Values) -> Updates:
+        """Return to a run: what was asked and what came."""
+        at = values[self.tab.result.others]
+        runs = self.work(values).runs.open(at if isinstance(at, int) else -1)
+        self.tab.bench.put(values, runs=runs, scored=())
+        return self._return(runs)
+
+    def on_undo(self, values: Values) -> Updates:
+        """Take the last run back, and return to the one before it."""
+        runs = self.work(values).runs.undo()
+        self.tab.bench.put(values, runs=runs, scored=())
+        back = self._return(runs)
+        rested = self.tab.idle(Values({**values, **cast(dict[Any, Any], back)}))
+        return {**back, **rested, self.tab.result.footer: back[self.tab.result.footer]}
+
+    def on_over(self, values: Values) -> Updates:
+        """Nothing is on its way any more; a run that was stopped is one as far as it came."""
+        runs, shown = self.work(values).runs, self.tab.result
+        updates = self.tab.idle(values)
+        if runs.shown is None or runs.shown.generation.finish_reason is not None:
+            return updates
+        stopped = replace(runs.shown.generation, finish_reason="cancelled")
+        run = replace(runs.shown, generation=stopped)
+        failed = present.is_problem(values[shown.footer])
+        runs = runs.undo().add(run)
+        self.tab.bench.put(values, runs=runs)
+        settled = shown.shown(runs)
+        return {**updates, **settled, **({shown.footer: values[shown.footer]} if failed else {})}
+
+    def work(self, values: Values) -> Work:
+        """What the page works on."""
+        return self.tab.bench.of(values)
+
+    def _return(self, runs: Runs) -> Updates:
+        updates = self.tab.result.shown(runs)
+        if runs.shown is None:
+            return updates
+        request = runs.shown.request
+        ids = request.token_ids if not request.begins_with else ()
+        return {
+            **updates,
+            **self.tab.input.show(request.prompt, ids),
+            self.tab.input.add_bos: request.add_bos,
+            self.tab.input.parse_special: request.parse_special,
+        }
+
+    def failed(self, text: str, _values: Values, *_: Any) -> Updates:
+        """An error stands where the footer does."""
+        return {self.tab.result.footer: present.problem(text)}

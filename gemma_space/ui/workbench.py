@@ -1,0 +1,76 @@
+"""What a page works on in its Prompt tab, kept on the server under a name that only it knows.
+
+Runs have a score and ten alternatives for every token: too much to send to and fro with each
+event. Gradio's own session state would hold a connection open for each page, of which a browser
+has six. Knows how much is kept and for how long; does not know what is done with it.
+"""
+
+import secrets
+import threading
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+from cachetools import TTLCache
+
+from gemma_space.capsule import Capsule
+from gemma_space.runs import Runs
+from gemma_space.types import ScoredPiece
+from gemma_space.ui.events import Updates, Values, listen
+
+KEPT_SECONDS = 3600  # after the last change
+KEPT_TOKENS = 200_000  # of all pages; a scored token takes 1.7 KB
+
+
+NOTHING_RUN = Runs()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What one page works on.
+
+    Attributes:
+        runs: those of this visit; one on its way is among them as far as it is.
+        scored: the tokens of a score while that is what is shown.
+        capsule: the one that was opened.
+    """
+
+    runs: Runs = NOTHING_RUN
+    scored: tuple[ScoredPiece, ...] = ()
+    capsule: Capsule | None = None
+
+    @property
+    def size(self) -> int:
+        """Tokens kept, and one for the page."""
+        return 1 + len(self.scored) + self.runs.size
+
+
+class Workbench:
+    """Work by page. Build it inside the page: `key` is the unseen component that names a page."""
+
+    def __init__(self) -> None:
+        self.key = gr.Textbox("", visible="hidden")
+        self._lock = threading.Lock()
+        self._kept: TTLCache[str, Work] = TTLCache(
+            KEPT_TOKENS, KEPT_SECONDS, getsizeof=lambda work: work.size
+        )
+
+    def wire(self) -> None:
+        """Name each page as it opens."""
+        listen([], self._name, outputs=[self.key])
+
+    def _name(self) -> Updates:
+        return {self.key: secrets.token_urlsafe(16)}
+
+    def of(self, values: Values) -> Work:
+        """What this page works on; nothing after an hour at rest, or where others needed room."""
+        with self._lock:
+            return self._kept.get(values[self.key], Work())
+
+    def put(self, values: Values, **changes: Any) -> Work:
+        """Change some of it, by the names of `Work`; of many tokens the oldest run goes first."""
+        with self._lock:
+            work = replace(self._kept.get(values[self.key], Work()), **changes)
+            if values[self.key]:
+                self._kept[values[self.key]] = work
+            return work
