@@ -71,7 +71,7 @@ class Case:
 CASES = {
     **{f"greedy {t.name}": Case(t.name) for t in (*tiny.EVERY, tiny.GEMMA_3_BASE)},
     **{f"adapter on {name}": Case(name) for name in ("adapter", DEMO_ADAPTER_ID)},
-    "greedy demo": Case(DEMO_REPO_ID, ASKED, tokens=60),
+    "greedy demo": Case(DEMO_REPO_ID, ASKED, tokens=90),
     "sampled demo": Case(DEMO_REPO_ID, ASKED, {"seed": 5}, tokens=60),
     "sampled adapter": Case(DEMO_ADAPTER_ID, ASKED, {"seed": 4}, tokens=40),
     "hot": Case(DEMO_REPO_ID, ASKED, SAMPLED | {"temperature": 2.0}, tokens=40),
