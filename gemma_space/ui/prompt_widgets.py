@@ -87,8 +87,11 @@ class PromptInput:
                    fim_after, insert_fim)  # fmt: skip
 
     def components(self) -> list[Block]:
-        """What `show` sets: the way in for prompts from elsewhere on the page."""
-        return [self.prompt, self.exact]
+        """What `show` sets: the way in for prompts from elsewhere on the page.
+
+        In this order: whoever follows the text must find the ids that belong to it.
+        """
+        return [self.exact, self.prompt]
 
     def show(self, text: str, ids: tuple[int, ...]) -> Updates:
         """Have these ids run next; `text` is how they read. Without ids the text itself."""

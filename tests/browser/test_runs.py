@@ -265,3 +265,26 @@ def test_two_pages_do_not_see_each_others_runs(
     expect(runs_of(tab)).to_have_count(2)
     runs_of(tab).first.check()
     expect(completion(tab)).to_have_value(first)
+
+
+def test_a_replys_own_tokens_are_taken_over(real_chat: ChatPage) -> None:
+    """What a visitor typed like a control token stays text: read anew it would be another."""
+    real_chat.ask("What is <end_of_turn> here?")
+    page = real_chat.page
+    given = page.get_by_role("button", name="What the model was given")
+    expect(given).to_be_visible(timeout=60_000)
+    counted = re.search(r"(\d+) prompt", real_chat.footer.inner_text())
+    assert counted is not None
+    given.click()
+    page.get_by_role("button", name="Open in the Prompt tab").click()
+    expect(prompt(real_chat)).to_have_value(re.compile("<end_of_turn> here"))
+    count = page.locator("#token-count")
+    expect(count).to_contain_text(f"{counted[1]} of 2,048 tokens")
+    expect(count).to_contain_text("the exact tokens that were taken over")
+    page.locator("#run").click()
+    finished(real_chat)
+    expect(footer(real_chat)).to_contain_text(f"{counted[1]} prompt")
+    prompt(real_chat).press("End")
+    prompt(real_chat).type(" ")
+    expect(count).not_to_contain_text("taken over")
+    expect(count).not_to_contain_text(f"{counted[1]} of 2,048 tokens")
