@@ -5,8 +5,9 @@ Sits between an engine and whoever shows the reply. Knows no model and no page.
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from typing import Any, cast
 
 from gemma_space.errors import GenerationError
 from gemma_space.lease import ModelKey, ServedModel
@@ -132,6 +133,7 @@ class Recorder:
             prompt_ids=self._prompt_ids,
             token_ids=tuple(self._ids),
             params=self._params,
+            base_revision=self._key.base.revision if self._key.base else "",
         )
 
 
@@ -165,21 +167,22 @@ def scored(
     """
     found: list[ScoredPiece] = []
     surprise = 0.0
-    for chunk in chunks:
-        if chunk.finish_reason == "time_limit":
-            raise GenerationError(
-                f"The time limit of this server came after {len(found):,} of {total_tokens:,} "
-                "tokens.",
-                "Score a shorter text.",
+    with closing(cast(Generator[GenerationChunk, None, None], chunks)):
+        for chunk in chunks:
+            if chunk.finish_reason == "time_limit":
+                raise GenerationError(
+                    f"The time limit of this server came after {len(found):,} of {total_tokens:,} "
+                    "tokens.",
+                    "Score a shorter text.",
+                )
+            found += [named(served.tokenizer, score) for score in chunk.prompt_scores]
+            surprise -= sum(score.logprob for score in chunk.prompt_scores)
+            yield Scoring(
+                tokens=tuple(found),
+                total_tokens=total_tokens,
+                perplexity=math.exp(surprise / len(found)) if found else None,
+                model=served.key.checkpoint.repo_id,
+                revision=served.key.revision,
+                precision=str(served.key.precision),
+                notes=notes,
             )
-        found += [named(served.tokenizer, score) for score in chunk.prompt_scores]
-        surprise -= sum(score.logprob for score in chunk.prompt_scores)
-        yield Scoring(
-            tokens=tuple(found),
-            total_tokens=total_tokens,
-            perplexity=math.exp(surprise / len(found)) if found else None,
-            model=served.key.checkpoint.repo_id,
-            revision=served.key.revision,
-            precision=str(served.key.precision),
-            notes=notes,
-        )

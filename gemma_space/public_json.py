@@ -6,7 +6,14 @@ from typing import Any
 from gemma_space.types import Generation, Scoring
 
 # Fields that the page shows and the wire does not carry.
-UPDATE_ONLY = {"notes", "tokens", "prompt_ids", "token_ids", "params"}  # of a Generation
+UPDATE_ONLY = {
+    "notes",
+    "tokens",
+    "prompt_ids",
+    "token_ids",
+    "params",
+    "base_revision",
+}  # of a Generation
 PAGE_ONLY = {"kv_bytes", "seconds_left", "bytes_per_second", "note"}
 
 

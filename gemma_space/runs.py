@@ -14,6 +14,7 @@ from gemma_space.types import (
 )
 
 MAX_RUNS = 30
+PLAIN_IDS = 40  # take as much room as one token with its scores
 MAX_TOKENS = 20_000  # of all runs of a visit, each with its scores
 
 
@@ -97,8 +98,11 @@ class Runs:
 
     @property
     def size(self) -> int:
-        """Tokens of all of them."""
-        return sum(len(run.generation.token_ids) for run in self.kept)
+        """Scored tokens of all of them, prompts counted as what takes as much room."""
+        return sum(
+            len(run.generation.token_ids) + len(run.generation.prompt_ids) // PLAIN_IDS
+            for run in self.kept
+        )
 
     def add(self, run: Run) -> "Runs":
         """With a run more, which is shown; the oldest go where there are too many."""

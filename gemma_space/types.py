@@ -247,6 +247,7 @@ class Generation:
     `notes` are sentences about what was changed on the way (a folded system prompt, say).
     `prompt_ids` are what the model was given, `token_ids` what it wrote, stop token left out, with
     what the reply began with where that came as ids; `params` are the controls as they were used.
+    `base_revision` is the commit of an adapter's base, where there is one.
     """
 
     text: str
@@ -267,6 +268,7 @@ class Generation:
     prompt_ids: tuple[int, ...] = ()
     token_ids: tuple[int, ...] = ()
     params: SamplingParams | None = None
+    base_revision: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@
   "use strict";
   const space = window.GemmaSpace;
   const { node } = space;
-  const MAX_BYTES = 5_000_000;
+  const MAX_BYTES = 16_000_000;
 
   const stem = () => `gemma-space-run-${new Date().toISOString().slice(0, 19).replace(/[T:]/g, "-")}`;
 
@@ -31,7 +31,7 @@
       picker.value = ""; // the same file may be chosen again
       if (!file) return;
       said.hidden = file.size <= MAX_BYTES;
-      said.textContent = "This file is larger than 5 MB; no capsule is that large.";
+      said.textContent = "This file is larger than 16 MB; no capsule is that large.";
       if (said.hidden) trigger("select", { document: await file.text() });
     });
     element.replaceChildren(button, picker, said);

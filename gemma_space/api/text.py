@@ -258,7 +258,10 @@ def register_tokens(playground: Playground) -> None:
         updates = stream(
             lambda: playground.score(request, token_of(caller, oauth_token)), SCORED_UPDATE_SECONDS
         )
-        *_, last = [update async for update in updates if isinstance(update, Scoring)]
+        last: Scoring | None = None
+        async for update in updates:
+            last = update if isinstance(update, Scoring) else last
+        assert last is not None  # the last update of a score is one
         return scoring_json(last)
 
     add_endpoint(score, api_name="score", **GENERATION)

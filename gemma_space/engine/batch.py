@@ -115,7 +115,8 @@ class BatchEngine:
         """How likely each of `token_ids` but the first is, after those before it.
 
         Yields:
-            chunks with `prompt_scores`, in order; the last has `finish_reason` "stop".
+            chunks with `prompt_scores`, in order; the last has `finish_reason` "stop", or
+            "time_limit" where that came first.
 
         Raises:
             GenerationError: as `stream`, or there are fewer than two ids.

@@ -46,8 +46,9 @@ def label(run: Run) -> str:
 
 def own_choices(run: Run) -> set[int]:
     """Which tokens somebody chose in place of the model."""
-    given = len(run.request.begins_with)
-    return {given - 1} if given else set()
+    unscored = len(run.generation.token_ids) - len(run.tokens)  # of a replayed branch
+    at = len(run.request.begins_with) - unscored - 1
+    return {at} if run.request.begins_with and at >= 0 else set()
 
 
 def score_footer(scoring: Scoring) -> str:

@@ -25,6 +25,7 @@ from gemma_space.ui.workbench import Work
 
 STATE_SECONDS = 0.1
 SCORED_STATE_SECONDS = 0.5  # each state of a score has all of its tokens again
+VIEWED_TOKENS = 8192  # of a scored text, one by one; its perplexity is of all
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,18 @@ class PromptRuns:
         """Take the output into the prompt, and run that; by its ids where the prompt was run so."""
         text = values[self.tab.result.completion] or ""
         longer = (values[self.tab.input.prompt] or "") + text
-        run, ids = self.work(values).runs.shown, self.tab.input.exact_ids(values)
-        if ids and run is not None and run.generation.prompt_ids == ids:
-            ids = (*ids, *run.generation.token_ids)
+        run, ids = (
+            self.work(values).runs.shown,
+            self.tab.input.exact_ids(values, values[self.panel.model]),
+        )
+        shown = run.generation if run is not None else None
+        # The ids of a stop string are not part of the text.
+        if shown and shown.prompt_ids == ids and shown.finish_reason != "stop_string":
+            ids = (*ids, *shown.token_ids)
         else:
             ids = ()
-        yield {**self.tab.running(), **self.tab.input.show(longer, ids)}
+        taken = self.tab.input.show(longer, ids, values[self.panel.model])
+        yield {**self.tab.running(), **taken}
         request = replace(self.tab.read(values, self.panel), prompt=longer, token_ids=ids)
         async with aclosing(self.run(Branch(request=request, kept=()), values)) as updates:
             async for update in updates:
@@ -118,6 +125,7 @@ class PromptRuns:
             attention=asked.attention, parse_special=asked.parse_special, top=LIKELIEST,
         )  # fmt: skip
         yield {**self.tab.running(), shown.tabs: gr.Tabs(selected="probabilities")}
+        last: Scoring | None = None
         source = self.steps(
             lambda: self.playground.score(request, values.token), request, values.token,
             SCORED_STATE_SECONDS,
@@ -127,12 +135,16 @@ class PromptRuns:
                 if not isinstance(step, Scoring):
                     yield step
                     continue
-                self.tab.bench.put(values, scored=step.tokens)
-                yield {
-                    shown.footer: present_runs.score_footer(step),
-                    shown.view: token_view.probability_view(step.tokens, label="The prompt"),
-                    shown.tokens: token_view.token_list(step.tokens, title="Tokens of the prompt"),
-                }
+                last = step
+                yield {shown.footer: present_runs.score_footer(step)}
+        if last is not None:
+            tokens = last.tokens[:VIEWED_TOKENS]
+            self.tab.bench.put(values, scored=tokens)
+            view = await asyncio.to_thread(token_view.probability_view, tokens, label="The prompt")
+            listed = await asyncio.to_thread(
+                token_view.token_list, tokens, title="Tokens of the prompt"
+            )
+            yield {shown.view: view, shown.tokens: listed}
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -151,25 +163,32 @@ class PromptRuns:
         at = values[self.tab.result.others]
         runs = self.work(values).runs.open(at if isinstance(at, int) else -1)
         self.tab.bench.put(values, runs=runs, scored=())
-        return self._return(runs)
+        return self._returned(values, runs)
 
     def on_undo(self, values: Values) -> Updates:
         """Take the last run back, and return to the one before it."""
         runs = self.work(values).runs.undo()
         self.tab.bench.put(values, runs=runs, scored=())
+        return self._returned(values, runs)
+
+    def _returned(self, values: Values, runs: Runs) -> Updates:
         back = self._return(runs)
         rested = self.tab.idle(Values({**values, **cast(dict[Any, Any], back)}))
-        return {**back, **rested, self.tab.result.footer: back[self.tab.result.footer]}
+        return {**rested, **back}
 
     def on_over(self, values: Values) -> Updates:
         """Nothing is on its way any more; a run that was stopped is one as far as it came."""
         runs, shown = self.work(values).runs, self.tab.result
         updates = self.tab.idle(values)
-        if runs.shown is None or runs.shown.generation.finish_reason is not None:
+        failed = present.is_problem(values[shown.footer])
+        if runs.shown is None:
+            return updates
+        if runs.shown.generation.finish_reason is not None:
+            if failed:  # what there was is still there, under the error
+                return {**updates, **shown.shown(runs), shown.footer: values[shown.footer]}
             return updates
         stopped = replace(runs.shown.generation, finish_reason="cancelled")
         run = replace(runs.shown, generation=stopped)
-        failed = present.is_problem(values[shown.footer])
         runs = runs.undo().add(run)
         self.tab.bench.put(values, runs=runs)
         settled = shown.shown(runs)
@@ -187,7 +206,7 @@ class PromptRuns:
         ids = request.token_ids if not request.begins_with else ()
         return {
             **updates,
-            **self.tab.input.show(request.prompt, ids),
+            **self.tab.input.show(request.prompt, ids, request.model),
             self.tab.input.add_bos: request.add_bos,
             self.tab.input.parse_special: request.parse_special,
         }

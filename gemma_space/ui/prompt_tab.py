@@ -34,7 +34,7 @@ class PromptTab:
         self._playground, self._panel, self._tabs = playground, panel, tabs
         with gr.Column(elem_id="prompt-tab"):
             self.widgets = PromptWidgets.build(playground)
-            self._files = RunFiles.build(followed)
+            self._files = RunFiles.build(followed, self.widgets.replay)
 
     @property
     def target(self) -> Any:
@@ -78,8 +78,8 @@ class PromptTab:
         listen([shown.view.select], runs.on_look, {tab.bench.key}, [shown.likeliest])
         back = [*shown.outputs(), *tab.input.components(), tab.input.add_bos,
                 tab.input.parse_special]  # fmt: skip
-        listen([shown.others.input], runs.on_open, {tab.bench.key, shown.others}, back)
         back_and_idle = list(dict.fromkeys([*back, *tab.idle_parts()]))
+        listen([shown.others.input], runs.on_open, {*inputs, shown.others}, back_and_idle)
         listen([tab.undo.click], runs.on_undo, inputs, back_and_idle, trigger_mode="multiple")
         return events
 
@@ -101,7 +101,8 @@ class PromptTab:
             model, token = values[panel.chosen], values.token
             found = playground.prompts.inspect(
                 values[tab.prompt], model, add_bos=values[tab.add_bos],
-                parse_special=values[tab.parse_special], exact=tab.exact_ids(values), token=token,
+                parse_special=values[tab.parse_special], exact=tab.exact_ids(values, model),
+                token=token,
             )  # fmt: skip
             limit = playground.library.find(model, token).context_length
             return tab.counted(found, limit, int(values[length]))
@@ -109,9 +110,10 @@ class PromptTab:
         def uncounted(text: str, _values: Values) -> Updates:
             return {tab.count: present.problem(text), tab.tokens: ""}
 
-        # While one count is under way only the newest text waits for the next.
+        # While one count is under way only the newest text waits for the next. Of two changes at
+        # once one would be lost: ids come with a text, and before it.
         listen(
-            [tab.prompt.change, tab.exact.change, tab.add_bos.change, tab.parse_special.change,
+            [tab.prompt.change, tab.add_bos.change, tab.parse_special.change,
              panel.chosen.change, length.release],
             on_count, {*tab.inputs(), panel.chosen, length}, [tab.count, tab.tokens, tab.fim],
             on_error=uncounted, trigger_mode="always_last",
@@ -119,14 +121,14 @@ class PromptTab:
 
         def on_turn(values: Values) -> Updates:
             text, model = values[tab.prompt] or "", values[panel.chosen]
-            return tab.show(playground.prompts.as_turn(text, model, values.token), ())
+            return tab.show(playground.prompts.as_turn(text, model, values.token))
 
         def on_fim(values: Values) -> Updates:
             before, after = values[tab.prompt] or "", values[tab.fim_after] or ""
             written, stop = playground.prompts.as_gap(
                 before, after, values[panel.chosen], values.token
             )
-            return {**tab.show(written, ()), tab.fim_after: "", stops: "\n".join(stop)}
+            return {**tab.show(written), tab.fim_after: "", stops: "\n".join(stop)}
 
         needs, stops = {tab.prompt, tab.fim_after, panel.chosen}, self.widgets.sampling.stop
         outputs = [*tab.components(), tab.fim_after, tab.count, tab.tokens, stops]

@@ -93,15 +93,16 @@ class PromptInput:
         """
         return [self.exact, self.prompt]
 
-    def show(self, text: str, ids: tuple[int, ...]) -> Updates:
-        """Have these ids run next; `text` is how they read. Without ids the text itself."""
-        exact = json.dumps({"text": text, "ids": ids}) if ids else ""
+    def show(self, text: str, ids: tuple[int, ...] = (), model: str = "") -> Updates:
+        """Have these ids of a model run next; `text` is how they read. Without ids the text."""
+        exact = json.dumps({"text": text, "ids": ids, "model": model}) if ids else ""
         return {self.prompt: text, self.exact: exact}
 
-    def exact_ids(self, values: Values) -> tuple[int, ...]:
-        """The ids to run in place of the text; none once the text was changed."""
+    def exact_ids(self, values: Values, model: str) -> tuple[int, ...]:
+        """The ids to run in place of the text; none once text or model were changed."""
         kept = json.loads(values[self.exact] or "{}")
-        same = bool(kept) and kept["text"] == (values[self.prompt] or "")
+        now = (values[self.prompt] or "", model)
+        same = bool(kept) and (kept["text"], kept["model"]) == now
         return tuple(kept["ids"]) if same else ()
 
     def inputs(self) -> set[Component]:
@@ -124,6 +125,7 @@ class PromptWidgets:
 
     Attributes:
         refill: unseen; controls that came with a model, from a capsule or a link, as JSON.
+        replay: runs an opened capsule again; rendered where capsules are.
         bench: the runs, and what else a page works on.
     """
 
@@ -137,6 +139,7 @@ class PromptWidgets:
     sampling: SamplingControls
     reset: gr.Button
     refill: gr.Textbox
+    replay: gr.Button
     bench: Workbench
 
     @classmethod
@@ -164,8 +167,12 @@ class PromptWidgets:
             )
             reset = gr.Button("Back to the model's defaults", size="sm", min_width=120)
         refill = gr.Textbox("", visible="hidden")
+        replay = gr.Button(
+            "Replay", variant="primary", size="sm", min_width=100, visible=False,
+            elem_id="replay", render=False,
+        )  # fmt: skip
         return cls(prompt, run, stop, score, go_on, undo, result, sampling, reset, refill,
-                   Workbench())  # fmt: skip
+                   replay, Workbench())  # fmt: skip
 
     def read(self, values: Values, panel: ModelPanel) -> CompletionRequest:
         """What Run asks for."""
@@ -178,7 +185,7 @@ class PromptWidgets:
             add_bos=values[self.input.add_bos],
             parse_special=values[self.input.parse_special],
             logprobs=LIKELIEST,
-            token_ids=self.input.exact_ids(values),
+            token_ids=self.input.exact_ids(values, values[panel.model]),
         )
 
     def inputs(self, panel: ModelPanel) -> set[Component]:
@@ -195,20 +202,25 @@ class PromptWidgets:
             self.result.view: present_runs.NO_TOKENS, self.result.tokens: present_runs.NO_TOKENS,
             self.run: gr.update(interactive=False), self.stop: gr.update(interactive=True),
             self.go_on: gr.update(interactive=False), self.undo: gr.update(interactive=False),
-            self.score: gr.update(interactive=False),
+            self.score: gr.update(interactive=False), self.replay: gr.update(interactive=False),
+            self.result.others: gr.update(interactive=False),
         }  # fmt: skip
 
     def idle_parts(self) -> list[Block]:
         """What `idle` sets."""
-        return [self.run, self.stop, self.score, self.go_on, self.undo, self.result.footer]
+        return [self.run, self.stop, self.score, self.go_on, self.undo, self.replay,
+                self.result.others, self.result.footer]  # fmt: skip
 
     def idle(self, values: Values) -> Updates:
         """Once nothing is on its way any more."""
+        work = self.bench.of(values)
         return {
             self.run: gr.update(interactive=True), self.stop: gr.update(interactive=False),
             self.score: gr.update(interactive=True),
             self.go_on: gr.update(interactive=bool(values[self.result.completion])),
-            self.undo: gr.update(interactive=self.bench.of(values).runs.shown is not None),
+            self.undo: gr.update(interactive=work.runs.shown is not None and not work.scored),
+            self.replay: gr.update(interactive=True),
+            self.result.others: gr.update(interactive=True),
             self.result.footer: present_runs.settled_footer(values[self.result.footer]),
         }  # fmt: skip
 

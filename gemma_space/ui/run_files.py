@@ -4,6 +4,7 @@ Knows the widgets and when each is made. How they are written is in `snippets`, 
 `share_link`; the browser saves, opens and copies (`assets/js/capsule.js`, `link.js`).
 """
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -32,6 +33,7 @@ from gemma_space.ui.scripted import for_script, heard, scripted
 
 LANGUAGES = ("Python, transformers", "Python, gradio_client", "curl")
 NO_RUN = "There is no run yet."
+AGAIN = '<p class="hint">Running it again…</p>'
 EXPLAINED = (
     '<p class="hint">A capsule is a file with everything a run depended on: model and commit, '
     "precision, library versions, controls, seed, and the tokens in and out. Whoever opens it can "
@@ -61,7 +63,7 @@ class RunFiles:
     followed: gr.HTML
 
     @classmethod
-    def build(cls, followed: gr.HTML) -> "RunFiles":
+    def build(cls, followed: gr.HTML, replay: gr.Button) -> "RunFiles":
         """Lay them out; `followed` stands outside the tabs, which are mounted when opened."""
         with gr.Row(elem_classes="link-row"):
             link = gr.Button("Copy a link to this prompt", size="sm", min_width=180)
@@ -81,15 +83,12 @@ class RunFiles:
                 files = scripted(
                     "GemmaSpace.capsule.mount(element, trigger);", elem_id="open-capsule"
                 )
-                again = gr.Button(
-                    "Replay", variant="primary", size="sm", min_width=100, visible=False,
-                    elem_id="replay",
-                )  # fmt: skip
+                replay.render()
             told = gr.HTML("", elem_id="capsule-told")
         page_url = gr.Textbox("", visible="hidden")
         saved = heard("GemmaSpace.capsule.save(props.value);")
         linked = heard("GemmaSpace.link.made(props.value);")
-        return cls(language, code, fold, page_url, save, saved, files, again, told, link, linked,
+        return cls(language, code, fold, page_url, save, saved, files, replay, told, link, linked,
                    followed)  # fmt: skip
 
     def wire(self, runs: PromptRuns, tabs: gr.Tabs) -> Any:
@@ -166,7 +165,7 @@ class RunFiles:
             kept = runs.work(values).capsule
             if kept is None:
                 raise InvalidRequestError("No capsule is open.", "Open a capsule file first.")
-            yield {**runs.tab.running(), self.told: '<p class="hint">Running it again…</p>'}
+            yield {**runs.tab.running(), self.told: AGAIN}
             branch = Branch(request=kept.request(LIKELIEST), kept=())
             async with aclosing(runs.run(branch, values)) as updates:
                 async for update in updates:
@@ -174,9 +173,7 @@ class RunFiles:
             run = runs.work(values).runs.shown
             if run is None or run.generation.finish_reason is None:
                 return
-            tokenizer = _tokenizer(runs, run, values.token)
-            now = _surroundings(runs, run, values.token)
-            found = replay.compare(kept, run, now, lambda i: _name(tokenizer, i))
+            found = await asyncio.to_thread(_compared, runs, kept, run, values.token)
             yield {self.told: present_runs.comparison(found)}
 
         def failed(text: str, values: Values, *_: Any) -> Updates:
@@ -184,17 +181,24 @@ class RunFiles:
 
         outputs = [*runs.tab.running(), *shown.outputs(), *runs.tab.sampling.used_outputs(),
                    self.told]  # fmt: skip
-        return listen(
+        replayed = listen(
             [self.replay.click], on_replay, runs.tab.inputs(runs.panel),
             list(dict.fromkeys(outputs)), on_error=failed, generates=True,
         )  # fmt: skip
+
+        def on_end(values: Values) -> Updates:
+            stopped = values[self.told] == AGAIN
+            return {self.told: "" if stopped else gr.update()}
+
+        listen([replayed.then], on_end, {self.told}, [self.told])
+        return replayed
 
     def wire_choice(self, choosing: Choosing, tab: PromptWidgets, tabs: gr.Tabs) -> None:
         """Let an opened capsule or a followed link set the tab, the model and the precision."""
 
         def prompt_of(asked: Any, ids: tuple[int, ...] = ()) -> Updates:
             return {
-                **tab.input.show(asked.prompt, ids),
+                **tab.input.show(asked.prompt, ids, asked.model),
                 tab.input.add_bos: asked.add_bos,
                 tab.input.parse_special: asked.parse_special,
                 tabs: gr.Tabs(selected="prompt"),
@@ -205,9 +209,22 @@ class RunFiles:
             kept = tab.keep(asked.model, controls)
             return {**chosen, **prompt_of(asked, **ids), **kept, self.told: ""}
 
+        def known(values: Values, model: str) -> bool:
+            """Whoever wrote it must not decide what this visitor's token is used for."""
+            listed = (row.repo_id for row in choosing.library.choices())
+            return model in (*listed, *choosing.panel.remembered(values))
+
+        def unknown(model: str) -> Updates:
+            return failed(
+                f"Its model, {model[:100]}, is not in the list here, so yours was kept. Add it "
+                "in the Models tab, then open this again."
+            )
+
         def on_file(values: Values, event: gr.EventData) -> Updates:
             kept = capsule.read(_told(event, "document"))
             request = kept.request()
+            if not known(values, request.model):
+                return {**prompt_of(request), **unknown(request.model)}
             shown = restored(values, request, request.controls, ids=request.token_ids)
             tab.bench.put(values, capsule=kept)
             return {**shown, self.told: present_runs.opened(kept),
@@ -215,11 +232,9 @@ class RunFiles:
 
         def on_link(values: Values, event: gr.EventData) -> Updates:
             asked = share_link.read(_told(event, "run"))
-            if asked.model in (row.repo_id for row in choosing.library.choices()):
-                return restored(values, asked, asked.controls)
-            # Whoever made the link must not decide what this visitor's token is used for.
-            words = f"The link's model, {asked.model}, is not in the list here; yours was kept."
-            return {**prompt_of(asked), **failed(words)}
+            if not known(values, asked.model):
+                return {**prompt_of(asked), **unknown(asked.model)}
+            return restored(values, asked, asked.controls)
 
         def failed(text: str, *_: Any) -> Updates:
             return {self.told: present.problem(text), self.fold: gr.Accordion(open=True),
@@ -250,12 +265,23 @@ def _facts(runs: PromptRuns, run: Run, token: str | None) -> snippets.Facts:
         row=runs.playground.library.find(run.generation.model, token),
         tokenizer=_tokenizer(runs, run, token),
         defaults=runs.playground.default_params(run.generation.model, token),
+        base_revision=run.generation.base_revision,
     )
 
 
 def _surroundings(runs: PromptRuns, run: Run, token: str | None) -> surroundings.Surroundings:
     device = runs.playground.library.status(token).device
-    return surroundings.present(device, _tokenizer(runs, run, token), run.generation.precision)
+    generation = run.generation
+    return surroundings.present(
+        device, _tokenizer(runs, run, token), generation.precision, generation.base_revision
+    )
+
+
+def _compared(
+    runs: PromptRuns, kept: capsule.Capsule, run: Run, token: str | None
+) -> replay.Comparison:
+    tokenizer, now = _tokenizer(runs, run, token), _surroundings(runs, run, token)
+    return replay.compare(kept, run, now, lambda i: _name(tokenizer, i))
 
 
 def _name(tokenizer: Any, token_id: int) -> str:

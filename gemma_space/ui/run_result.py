@@ -68,7 +68,7 @@ class RunResult:
         updates: Updates = {
             self.others: gr.update(
                 choices=labels, value=None if runs.at is None else labels[runs.at],
-                visible=len(labels) > 1,
+                visible=len(labels) > 1, interactive=True,
             ),
             self.likeliest: "", self.stamp: str(time.time_ns()),
         }  # fmt: skip

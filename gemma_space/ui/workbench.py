@@ -5,6 +5,7 @@ event. Gradio's own session state would hold a connection open for each page, of
 has six. Knows how much is kept and for how long; does not know what is done with it.
 """
 
+import hmac
 import secrets
 import threading
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ import gradio as gr
 from cachetools import TTLCache
 
 from gemma_space.capsule import Capsule
-from gemma_space.runs import Runs
+from gemma_space.runs import PLAIN_IDS, Runs
 from gemma_space.types import ScoredPiece
 from gemma_space.ui.events import Updates, Values, listen
 
@@ -41,8 +42,9 @@ class Work:
 
     @property
     def size(self) -> int:
-        """Tokens kept, and one for the page."""
-        return 1 + len(self.scored) + self.runs.size
+        """Scored tokens kept, all else counted as what takes as much room, one for the page."""
+        ids = len(self.capsule.input.ids) + len(self.capsule.output.ids) if self.capsule else 0
+        return 1 + len(self.scored) + self.runs.size + ids // PLAIN_IDS
 
 
 class Workbench:
@@ -50,6 +52,7 @@ class Workbench:
 
     def __init__(self) -> None:
         self.key = gr.Textbox("", visible="hidden")
+        self._secret = secrets.token_bytes(32)
         self._lock = threading.Lock()
         self._kept: TTLCache[str, Work] = TTLCache(
             KEPT_TOKENS, KEPT_SECONDS, getsizeof=lambda work: work.size
@@ -60,7 +63,16 @@ class Workbench:
         listen([], self._name, outputs=[self.key])
 
     def _name(self) -> Updates:
-        return {self.key: secrets.token_urlsafe(16)}
+        name = secrets.token_urlsafe(16)
+        return {self.key: f"{name}.{self._mark(name)}"}
+
+    def _mark(self, name: str) -> str:
+        return hmac.digest(self._secret, name.encode(), "sha256").hex()
+
+    def _is_own(self, key: str) -> bool:
+        """Whether the name was given here: invented ones would fill the memory."""
+        name, _, mark = key.partition(".")
+        return hmac.compare_digest(mark, self._mark(name))
 
     def of(self, values: Values) -> Work:
         """What this page works on; nothing after an hour at rest, or where others needed room."""
@@ -68,9 +80,10 @@ class Workbench:
             return self._kept.get(values[self.key], Work())
 
     def put(self, values: Values, **changes: Any) -> Work:
-        """Change some of it, by the names of `Work`; of many tokens the oldest run goes first."""
+        """Change some of it, by the names of `Work`; pages that rest longest make room."""
+        key = values[self.key]
         with self._lock:
-            work = replace(self._kept.get(values[self.key], Work()), **changes)
-            if values[self.key]:
-                self._kept[values[self.key]] = work
+            work = replace(self._kept.get(key, Work()), **changes)
+            if self._is_own(key) and work.size <= self._kept.maxsize:
+                self._kept[key] = work
             return work

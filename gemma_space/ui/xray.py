@@ -33,8 +33,8 @@ class PromptTarget(Protocol):
         """What `show` sets."""
         ...
 
-    def show(self, text: str, ids: tuple[int, ...]) -> Updates:
-        """Have these ids run next; `text` is how they read."""
+    def show(self, text: str, ids: tuple[int, ...], model: str) -> Updates:
+        """Have these ids of a model run next; `text` is how they read."""
         ...
 
 
@@ -103,7 +103,8 @@ class XrayPanel:
         def show(values: Values, at: int | None) -> Updates:
             turns = transcript.read(values[conversation])
             xray = look(playground, turns, at, asking(values), values.token)
-            found = {"text": xray.rendered.prompt, "ids": xray.rendered.token_ids}
+            rendered = xray.rendered
+            found = {"text": rendered.prompt, "ids": rendered.token_ids, "model": xray.model}
             return self.open(view(xray), json.dumps(found) if carries else "")
 
         def on_last(values: Values) -> Updates:
@@ -128,7 +129,7 @@ class XrayPanel:
 
         def on_take(values: Values) -> Updates:
             taken = json.loads(values[self.carried])
-            shown = target.show(taken["text"], tuple(taken["ids"]))
+            shown = target.show(taken["text"], tuple(taken["ids"]), taken["model"])
             return {**shown, tabs: gr.Tabs(selected="prompt")}
 
         listen([self.to_prompt.click], on_take, {self.carried}, [*target.components(), tabs])
@@ -151,6 +152,13 @@ def look(
         raise InvalidRequestError(NO_REPLY, "Choose another one.")
     reply, asked = turns[at], transcript.messages(turns[:at])
     kept = reply.footer.record if reply.footer else None
+    listed = {now.model, *(row.repo_id for row in playground.library.choices())}
+    if kept is not None and kept.model not in listed:
+        # An imported conversation must not decide what this visitor's token is used for.
+        raise InvalidRequestError(
+            f"This reply is {kept.model[:100]}'s, which is not in the list here.",
+            "Choose that model in the sidebar first.",
+        )
     if kept is None:
         request = replace(now, messages=asked, reply_prefix="")
     else:

@@ -12,7 +12,7 @@ import gradio as gr
 import pytest
 
 from gemma_space import chat
-from gemma_space.errors import InvalidRequestError, ModelNotFoundError
+from gemma_space.errors import InvalidRequestError
 from gemma_space.playground import Playground
 from gemma_space.types import ChatRequest, Controls, Generation, Message, Precision, RenderedChat
 from gemma_space.ui import present, provenance, transcript, xray_view
@@ -173,7 +173,7 @@ def test_no_such_reply(playground: Playground, checkpoints: Checkpoints, at: obj
 def test_a_model_that_is_gone_is_named(playground: Playground) -> None:
     record = replace(KEPT, model="gemma-none")
     turns = [user("Hi"), Turn(role="assistant", text="a", footer=Footer(title="t", record=record))]
-    with pytest.raises(ModelNotFoundError, match="gemma-none"):
+    with pytest.raises(InvalidRequestError, match="gemma-none"):
         look(playground, turns, 1, asking(Path("x")), None)
 
 
@@ -292,8 +292,8 @@ class Target:
     def components(self) -> list[Any]:
         return [self.box]
 
-    def show(self, text: str, ids: tuple[int, ...]) -> dict[Any, Any]:
-        return {self.box: (text, ids)}
+    def show(self, text: str, ids: tuple[int, ...], model: str) -> dict[Any, Any]:
+        return {self.box: (text, ids, model)}
 
 
 def test_the_very_ids_are_taken_to_the_prompt_tab() -> None:
@@ -301,7 +301,7 @@ def test_the_very_ids_are_taken_to_the_prompt_tab() -> None:
         target, tabs, panel = Target(), gr.Tabs(), XrayPanel.build()
         panel.wire_target(target, tabs)
     (take,) = (cast(Any, fn.fn) for fn in demo.fns.values())
-    carried = json.dumps({"text": "<bos>a", "ids": [2, 5]})
+    carried = json.dumps({"text": "<bos>a", "ids": [2, 5], "model": "m"})
     updates = take({panel.carried: carried}, None, None)
-    assert updates[target.box] == ("<bos>a", (2, 5))
+    assert updates[target.box] == ("<bos>a", (2, 5), "m")
     assert updates[tabs].selected == "prompt"
