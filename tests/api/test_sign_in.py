@@ -91,7 +91,7 @@ def test_the_way_in_is_there_and_is_not_part_of_the_api(space: App) -> None:
     named = httpx.get(space.url + "gradio_api/info").json()["named_endpoints"]
     assert set(named) == {
         "/models", "/status", "/check_access", "/load", "/unload", "/chat", "/generate",
-        "/tokenize", "/render_chat",
+        "/score", "/tokenize", "/render_chat",
     }  # fmt: skip
     assert space.holds(["hf_oauth_good"]) == []
 
