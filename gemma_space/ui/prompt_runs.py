@@ -191,7 +191,7 @@ class PromptRuns:
         run = replace(runs.shown, generation=stopped)
         runs = runs.undo().add(run)
         self.tab.bench.put(values, runs=runs)
-        settled = shown.shown(runs)
+        settled = {**shown.shown(runs), **self.tab.sampling.used_seed(stopped.seed)}
         return {**updates, **settled, **({shown.footer: values[shown.footer]} if failed else {})}
 
     def work(self, values: Values) -> Work:

@@ -86,7 +86,9 @@ class PromptTab:
     def _settle(self, runs: PromptRuns, events: list[Any]) -> None:
         tab, shown = self.widgets, self.widgets.result
         inputs = {tab.bench.key, shown.completion, shown.footer}
-        outputs = list(dict.fromkeys([*tab.idle_parts(), *shown.outputs()]))
+        outputs = list(
+            dict.fromkeys([*tab.idle_parts(), *shown.outputs(), *tab.sampling.used_outputs()])
+        )
         for event in events:  # `.then` follows success, error and Stop alike
             listen([event.then], runs.on_over, inputs, outputs)
         listen([tab.stop.click], None, cancels=events)

@@ -106,6 +106,7 @@ def test_a_run_that_was_stopped_is_kept_as_far_as_it_came(tab: ChatPage) -> None
     expect(completion(tab)).not_to_have_value("")
     tab.page.locator("#stop").click()
     expect(footer(tab)).to_contain_text("Stopped by you")
+    expect(settings.get_by_role("button", name=re.compile(r"Pin seed \d+"))).to_be_enabled()
     text = completion(tab).input_value()
     result_tab(tab, "Probabilities")
     expect(tab.page.locator("#probabilities [role=option]").first).to_be_visible()
