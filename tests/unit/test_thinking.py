@@ -9,7 +9,9 @@ import pytest
 
 from gemma_space import chat
 from gemma_space.access import Access
+from gemma_space.catalog import hub_catalog
 from gemma_space.generation import Recorder
+from gemma_space.lease import ModelKey
 from gemma_space.local_checkpoint import local_checkpoint
 from gemma_space.playground import Playground
 from gemma_space.settings import Settings
@@ -143,9 +145,7 @@ def stream_of(text: str, reason: Any) -> list[Generation]:
             yield GenerationChunk(token_id=i)
         yield GenerationChunk(token_id=None, finish_reason=reason)
 
-    key = cast(Any, type("Key", (), {
-        "checkpoint": type("Row", (), {"repo_id": "m"}), "revision": "r", "precision": "fp32",
-    }))  # fmt: skip
+    key = ModelKey(checkpoint=hub_catalog()[0], revision="r", precision=Precision.FP32)
     recorder = Recorder(key, PARAMS, TextStream(tokenizer), prompt_ids=(2,))
     return list(recorder.record(chunks()))
 
