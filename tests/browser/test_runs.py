@@ -238,7 +238,11 @@ def test_a_link_to_a_model_that_is_not_listed_keeps_yours(
     page.goto(real_server[1] + share_link.encode(shared))
     chat = ChatPage(page, real_server[1])
     expect(prompt(chat)).to_have_value("Hello there")
-    expect(page.locator("#capsule-told .problem")).to_contain_text("somebody/else")
+    told = page.locator("#link-told .problem")
+    expect(told).to_contain_text("somebody/else")
+    expect(told).to_be_in_viewport()
+    page.locator("#run").click()
+    expect(told).to_have_count(0)
 
 
 def test_a_link_is_copied(tab: ChatPage) -> None:
