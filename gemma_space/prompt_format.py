@@ -68,8 +68,7 @@ def warnings(
 
 
 def about_ids(tokenizer: Any, text: str, ids: Sequence[int]) -> tuple[str, ...]:
-    """What is odd about ids that are sent in place of a text; as `warnings`."""
-    # Bytes that are no character have more than one way to be shown.
+    """What is odd about ids that are sent in place of a text, half characters aside."""
     said, shown = (one.replace("\ufffd", "") for one in (tokenizer.decode(list(ids)), text))
     switches = ((bos, parse) for bos in (True, False) for parse in (True, False))
     read = (encode_prompt(tokenizer, text, add_bos=b, parse_special=p) for b, p in switches)

@@ -52,6 +52,11 @@ class Run:
     tokens: tuple[ScoredPiece, ...] = ()
     failed: bool = False
 
+    @property
+    def came(self) -> bool:
+        """Whether there is anything of it yet."""
+        return bool(self.generation.text or self.generation.token_ids)
+
     def branch(self, at: int, instead: Alternative) -> "Branch":
         """The run that takes another token at `at` (from 0), with the same seed.
 
@@ -118,7 +123,7 @@ class Runs:
         return replace(self, at=at) if 0 <= at < len(self.kept) else self
 
     def broken_off(self, failed: bool) -> "Runs":
-        """With the run that is shown ended where it is; without it where it has no token yet.
+        """With the run that is shown ended where it is; without it where nothing of it came.
 
         Args:
             failed: whether by an error; else by the visitor.
@@ -126,7 +131,7 @@ class Runs:
         run = self.shown
         if run is None or run.generation.finish_reason is not None:
             return self
-        if not run.generation.token_ids:
+        if not run.came:
             return self.undo()
         ended = replace(run.generation, finish_reason="cancelled")
         return self.undo().add(replace(run, generation=ended, failed=failed))

@@ -194,12 +194,11 @@ class PromptRuns:
         self.tab.bench.put(values, runs=runs)
         back = shown.shown(runs)
         updates = {**self.tab.idle(Values({**values, **cast(dict[Any, Any], back)})), **back}
-        came = is_cut and bool(run.generation.token_ids)
-        if came:
+        if is_cut and run.came:
             updates |= self.tab.sampling.used_seed(run.generation.seed)
         if failed or not is_cut:
             updates[shown.footer] = present_runs.settled_footer(footer)
-        elif not came:
+        elif not run.came:
             updates[shown.footer] = present_runs.NO_TOKEN_CAME
         return updates
 

@@ -1,5 +1,6 @@
 """Models that think before they answer: the switch, the thoughts, and a budget spent on them."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -184,7 +185,7 @@ def test_nothing_that_is_thought_is_kept_from_the_reader(said: str, thinking: st
     updates = stream_of(said, "stop")
     assert (updates[-1].thinking, updates[-1].text) == (thinking, "Four.")
     grown = [update.thinking for update in updates]
-    assert all(later.startswith(earlier) for earlier, later in zip(grown, grown[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(grown))
 
 
 @pytest.mark.parametrize(
