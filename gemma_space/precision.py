@@ -35,6 +35,10 @@ def refusal(checkpoint: Checkpoint, precision: Precision) -> str:
     """Why this checkpoint is not offered in this precision, one sentence; empty when it is."""
     if precision in checkpoint.precisions:
         return ""
+    if precision is Precision.AS_SERVED:
+        return "It runs here, in a precision of your choice."
+    if checkpoint.is_remote:
+        return "The server that has the weights decides in which precision they run."
     if checkpoint.quantization:
         return f"Its files are quantized to {checkpoint.quantization}; no other precision exists."
     if checkpoint.family == "gemma2":
