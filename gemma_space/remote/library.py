@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
+from dataclasses import replace
 from typing import Any
 
 from gemma_space import precision
@@ -21,7 +22,14 @@ from gemma_space.remote.models import RemoteShelf
 from gemma_space.remote.probing import probe
 from gemma_space.remote.servers import Server, Servers
 from gemma_space.remote.wire import Wire
-from gemma_space.reports import Fit, LoadedRow, LoadProgress, PrecisionFit, Status
+from gemma_space.reports import (
+    Fit,
+    LoadedRow,
+    LoadProgress,
+    ModelRow,
+    PrecisionFit,
+    Status,
+)
 from gemma_space.settings import Settings
 from gemma_space.types import Attention, Precision
 
@@ -46,10 +54,18 @@ class RemoteLibrary(Library):
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="trying")
         self._waits: dict[str, Future[Ability]] = {}
 
-    def rows(self) -> Any:
-        """Every model listed, after a look at the servers."""
+    @property
+    def is_remote(self) -> bool:
+        """They are on other servers."""
+        return True
+
+    def rows(self) -> tuple[ModelRow, ...]:
+        """Every model listed, after a look at the servers; it is loaded where one has it."""
         self.servers.look()
-        return super().rows()
+        return tuple(
+            replace(row, loaded=tuple(name for name, fit in row.precisions.items() if fit.fits))
+            for row in super().rows()
+        )
 
     def status(self, token: str | None = None) -> Status:
         """How many servers answer, and the models on them."""

@@ -131,8 +131,7 @@ class _Trial:
                 yield name
         if not self._may("typical_p"):
             return
-        typical = {self._text(seed=seed, typical_p=0.01) for seed in (1, 2, 3)}
-        if len(typical) == 1 and not _begins(likeliest, *typical):
+        if hot[0] == hot[1] != self._text(**HOT, typical_p=0.01):  # all else being the same
             yield "typical_p"
         for name, values in FORBIDDING.items():
             if self._text(LONGER, temperature=0.0, **values) != likeliest:

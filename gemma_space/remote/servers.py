@@ -14,7 +14,7 @@ from typing import Any
 
 from gemma_space.errors import GemmaSpaceError, ServerError
 from gemma_space.remote.ability import Ability
-from gemma_space.remote.wire import Answer, Wire
+from gemma_space.remote.wire import NO_ANSWER, Answer, Wire
 
 LISTED_SECONDS = 30.0
 REST_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
@@ -30,6 +30,7 @@ class Server:
         requests: ours that it is at work on.
         failures: in a row.
         rests_until: in seconds of the clock; it is not asked before.
+        last: what went wrong last, while it is away.
         abilities: by model, as they were found since it was last away.
         trying: held while that is found out.
     """
@@ -40,6 +41,7 @@ class Server:
     requests: int = 0
     failures: int = 0
     rests_until: float = 0.0
+    last: ServerError | None = None
     looked_at: float | None = None
     used_at: float = 0.0
     abilities: dict[str, Ability] = field(default_factory=dict)
@@ -117,7 +119,7 @@ class Servers:
                 self.failed(server, told)
                 continue
             with self._lock:
-                server.looked_at, server.failures = self._clock(), 0
+                server.looked_at, server.failures, server.last = self._clock(), 0, None
                 # `transformers serve` fails here without a cache, and lists only what is in it.
                 server.listed = None if isinstance(told, ServerError) else _by_name(told)
 
@@ -161,7 +163,7 @@ class Servers:
         if not error.down:
             return
         with self._lock:
-            server.failures += 1
+            server.failures, server.last = server.failures + 1, error
             rest = REST_SECONDS[min(server.failures, len(REST_SECONDS)) - 1]
             server.rests_until = self._clock() + rest
             server.abilities.clear()
@@ -178,10 +180,13 @@ class Servers:
             return ServerError(
                 f"No server lists {model[:100]} any more.", "Choose another model from the list."
             )
-        what = "The server" if self.count == 1 else f"None of the {len(known)} servers with it"
+        reasons = [server.last for server in known if server.last is not None]
+        if len(known) == 1 or not reasons:
+            return reasons[0] if reasons else NO_ANSWER
         return ServerError(
-            f"{what} {'does not answer' if self.count == 1 else 'answers'}.",
-            "Your text is kept. Try again in a moment.",
+            f"None of the {len(known)} servers with this model can be used. Of the first: "
+            f"{reasons[0].message}",
+            reasons[0].hint,
         )
 
 

@@ -9,13 +9,16 @@ import asyncio
 import json
 import logging
 import queue
+import ssl
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import is_dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import httpx2
-from huggingface_hub import AsyncInferenceClient, get_async_session
+from huggingface_hub import AsyncInferenceClient, get_async_session, set_async_client_factory
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, TextGenerationError
 
 from gemma_space.errors import ServerError
@@ -30,7 +33,35 @@ SILENCE_SECONDS = 300.0  # a server may have to load the model first, or to read
 TICK_SECONDS = 0.1
 NO_KEY = "EMPTY"  # never nothing: the client would send the deployer's own Hub token in its place
 MAX_QUOTE = 300
+NO_ANSWER = ServerError(
+    "The server does not answer.",
+    "Your text is kept. Try again in a moment; whoever runs the server can see whether it is up.",
+    elsewhere=True, down=True,
+)  # fmt: skip
 log = logging.getLogger(__name__)
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    return httpx2.create_ssl_context()  # takes longer than a request to a server nearby
+
+
+async def _read_refusal(response: httpx2.Response) -> None:
+    if response.status_code >= 400:
+        await response.aread()  # of a stream it would not be read any more
+
+
+def _client() -> httpx2.AsyncClient:
+    """The library's client, but not for the Hub: it works offline, and reads refusals."""
+    return httpx2.AsyncClient(
+        verify=_certificates(),
+        event_hooks={"response": [_read_refusal]},
+        follow_redirects=True,
+        timeout=None,
+    )
+
+
+set_async_client_factory(_client)
 
 
 class Wire:
@@ -93,7 +124,7 @@ class Wire:
                 list(messages), model=model, stream=True, extra_body=dict(body)
             )
             async for chunk in stream:
-                yield chunk
+                yield _plain(chunk)
 
     async def _complete(self, url: str, body: Mapping[str, Any]) -> AsyncIterator[Answer]:
         timeout = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
@@ -105,8 +136,7 @@ class Wire:
             ) as response,
         ):  # fmt: skip
             if response.status_code >= 400:
-                text = (await response.aread()).decode(errors="replace")
-                raise refusal(response.status_code, text)
+                raise refusal(response.status_code, response.text)
             async for line in response.aiter_lines():
                 told = line.strip().removeprefix("data:").strip()
                 if told == "[DONE]":
@@ -153,6 +183,13 @@ class Wire:
             task.cancel()  # closes the connection, which is how a server knows
 
 
+def _plain(value: Any) -> Any:
+    """The client's classes as plain JSON; as dicts they forget what servers add to OpenAI's."""
+    if is_dataclass(value):
+        return {name: _plain(item) for name, item in vars(value).items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
 def _told(data: Any) -> Answer:
     """One message of a stream; some servers tell an error in it, after a good beginning."""
     if not isinstance(data, dict):
@@ -167,15 +204,11 @@ def in_words(error: BaseException) -> ServerError:
     if isinstance(error, ServerError):
         return error
     if isinstance(error, HfHubHTTPError):
-        return refusal(error.response.status_code, _body(error.response))
+        return refusal(error.response.status_code, error.response.text)
     if isinstance(error, TextGenerationError):
         return refusal(0, str(error))
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
-        return ServerError(
-            "The server does not answer.",
-            "Try again in a moment; whoever runs it can see whether it is up.",
-            elsewhere=True, down=True,
-        )  # fmt: skip
+        return NO_ANSWER
     if isinstance(error, httpx2.TimeoutException | InferenceTimeoutError):
         return ServerError(
             "The server was silent for too long.",
@@ -247,10 +280,3 @@ def quote(body: str) -> str:
     if len(text) > MAX_QUOTE:
         text = f"{text[:MAX_QUOTE]}…"
     return redacted(text if not text or text.endswith((".", "…", "!", "?")) else f"{text}.")
-
-
-def _body(response: httpx2.Response) -> str:
-    try:
-        return response.text
-    except httpx2.StreamError:  # it was not read
-        return ""

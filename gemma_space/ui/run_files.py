@@ -24,6 +24,7 @@ from gemma_space import (
 )
 from gemma_space.errors import InvalidRequestError
 from gemma_space.runs import Branch, Run
+from gemma_space.types import Precision
 from gemma_space.ui import present, present_runs
 from gemma_space.ui.choosing import Choosing
 from gemma_space.ui.events import Updates, Values, listen
@@ -104,7 +105,10 @@ class RunFiles:
             run = runs.work(values).runs.shown
             if run is None:
                 return {self.code: NO_RUN}
-            facts, language = _facts(runs, run, values.token), values[self.language]
+            language = values[self.language]
+            if language == LANGUAGES[0]:
+                _require_here(run)
+            facts = _facts(runs, run, values.token)
             if language == LANGUAGES[0]:
                 text = snippets.transformers_code(run, facts)
             elif language == LANGUAGES[1]:
@@ -121,6 +125,7 @@ class RunFiles:
             run = runs.work(values).runs.shown
             if run is None:
                 raise InvalidRequestError(NO_RUN, "Run the prompt first.")
+            _require_here(run)
             document = capsule.to_json(run, _surroundings(runs, run, values.token))
             return {self.saved: for_script({"document": document, "stamp": time.time_ns() // 1000}),
                     self.told: ""}  # fmt: skip
@@ -248,6 +253,19 @@ class RunFiles:
         listen([self.files.select], on_file, needs, [*outputs, self.replay],
                on_error=failed)  # fmt: skip
         listen([self.followed.select], on_link, needs, outputs, on_error=failed)
+
+
+def _require_here(run: Run) -> None:
+    """Refuse what is made of weights and token ids where both are another server's.
+
+    Raises:
+        InvalidRequestError: they are.
+    """
+    if run.generation.precision == Precision.AS_SERVED:
+        raise InvalidRequestError(
+            "Another server wrote this run and tells neither its weights nor its token ids.",
+            "Take it as gradio_client code, curl or a link.",
+        )
 
 
 def _told(event: gr.EventData, name: str) -> Any:
