@@ -24,7 +24,6 @@ from gemma_space import (
 )
 from gemma_space.errors import InvalidRequestError
 from gemma_space.runs import Branch, Run
-from gemma_space.types import Precision
 from gemma_space.ui import present, present_runs
 from gemma_space.ui.choosing import Choosing
 from gemma_space.ui.events import Updates, Values, listen
@@ -107,7 +106,7 @@ class RunFiles:
                 return {self.code: NO_RUN}
             language = values[self.language]
             if language == LANGUAGES[0]:
-                _require_here(run)
+                run.require_ids()
             facts = _facts(runs, run, values.token)
             if language == LANGUAGES[0]:
                 text = snippets.transformers_code(run, facts)
@@ -125,7 +124,7 @@ class RunFiles:
             run = runs.work(values).runs.shown
             if run is None:
                 raise InvalidRequestError(NO_RUN, "Run the prompt first.")
-            _require_here(run)
+            run.require_ids()
             document = capsule.to_json(run, _surroundings(runs, run, values.token))
             return {self.saved: for_script({"document": document, "stamp": time.time_ns() // 1000}),
                     self.told: ""}  # fmt: skip
@@ -253,19 +252,6 @@ class RunFiles:
         listen([self.files.select], on_file, needs, [*outputs, self.replay],
                on_error=failed)  # fmt: skip
         listen([self.followed.select], on_link, needs, outputs, on_error=failed)
-
-
-def _require_here(run: Run) -> None:
-    """Refuse what is made of weights and token ids where both are another server's.
-
-    Raises:
-        InvalidRequestError: they are.
-    """
-    if run.generation.precision == Precision.AS_SERVED:
-        raise InvalidRequestError(
-            "Another server wrote this run and tells neither its weights nor its token ids.",
-            "Take it as gradio_client code, curl or a link.",
-        )
 
 
 def _told(event: gr.EventData, name: str) -> Any:
