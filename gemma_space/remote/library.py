@@ -11,10 +11,18 @@ from concurrent.futures import TimeoutError as NotYet
 from dataclasses import replace
 from typing import Any
 
+from cachetools import TTLCache
+
 from gemma_space import precision
 from gemma_space.access import Access
 from gemma_space.catalog import Checkpoint
-from gemma_space.errors import GemmaSpaceError, InvalidRequestError, ServerError
+from gemma_space.errors import (
+    AccessDeniedError,
+    DownloadError,
+    GemmaSpaceError,
+    InvalidRequestError,
+    ServerError,
+)
 from gemma_space.library import Library
 from gemma_space.remote.ability import Ability
 from gemma_space.remote.asking import trial
@@ -34,6 +42,7 @@ from gemma_space.settings import Settings
 from gemma_space.types import Attention, Precision
 
 WAIT_SECONDS = 20.0  # of a page for what a server can do; it may be loading the model
+UNREAD_SECONDS = 20.0
 NOT_YET = "What the server can do is being found out; look again in a moment."
 log = logging.getLogger(__name__)
 
@@ -53,6 +62,7 @@ class RemoteLibrary(Library):
         self.servers, self._wire = servers, wire
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="trying")
         self._waits: dict[str, Future[Ability]] = {}
+        self._unread: TTLCache[tuple[str, int], GemmaSpaceError] = TTLCache(500, UNREAD_SECONDS)
 
     @property
     def is_remote(self) -> bool:
@@ -154,7 +164,16 @@ class RemoteLibrary(Library):
                 "is not known here.",
                 "Have the server list it by its id on the Hub.",
             )
-        return self._source.tokenizer(source, self._access.require(source, token), token)
+        asked = source.repo_id, hash(token)
+        if asked in self._unread:  # who types must not wait for a Hub that nobody reaches from here
+            raise self._unread[asked]
+        try:
+            return self._source.tokenizer(source, self._access.require(source, token), token)
+        except (AccessDeniedError, DownloadError) as error:
+            told = type(error)(f"The tokenizer of {row.title} cannot be had here. {error.message}",
+                               error.hint)  # fmt: skip
+            self._unread[asked] = told
+            raise told from None
 
     def has_files(self, row: Checkpoint) -> bool:
         """Whether the tokenizer is on this machine, so that nobody need be asked for it."""

@@ -101,8 +101,8 @@ class SamplingControls:
         given = given or Controls()
         sliders: Updates = {
             self.sliders[control.name]: gr.update(
-                **_settings(control, defaults, max_new_tokens, getattr(given, control.name)),
-                **_usable(control.name not in without),
+                **_settings(control, defaults, max_new_tokens, getattr(given, control.name))
+                | _usable(control.name not in without)
             )
             for control in CONTROLS
         }

@@ -154,6 +154,11 @@ def problem(text: str) -> str:
     return f'{_PROBLEM} role="alert">{linked(text)}</p>'
 
 
+def aside(text: str) -> str:
+    """A sentence about what is missing and not in the way, as HTML."""
+    return f'<p class="hint" role="status">{linked(text)}</p>'
+
+
 def is_problem(shown: str | None) -> bool:
     """Whether this is what `problem` made."""
     return _PROBLEM in (shown or "")

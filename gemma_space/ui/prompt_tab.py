@@ -109,8 +109,11 @@ class PromptTab:
             limit = playground.library.find(model, token).context_length
             return tab.counted(found, limit, int(values[length]))
 
+        # A run goes on without counting where another server makes the tokens.
+        said = present.aside if playground.library.is_remote else present.problem
+
         def uncounted(text: str, _values: Values) -> Updates:
-            return {tab.count: present.problem(text), tab.tokens: ""}
+            return {tab.count: said(text), tab.tokens: ""}
 
         # While one count is under way only the newest text waits for the next. Of two changes at
         # once one would be lost: ids come with a text, and before it.
