@@ -26,8 +26,9 @@ def parse(name: object) -> Precision:
     try:
         return Precision(str(name))
     except ValueError:
+        names = [precision for precision in Precision if precision is not Precision.AS_SERVED]
         raise InvalidRequestError(
-            f"There is no precision “{str(name)[:40]}”.", f"Choose one of {', '.join(Precision)}."
+            f"There is no precision “{str(name)[:40]}”.", f"Choose one of {', '.join(names)}."
         ) from None
 
 

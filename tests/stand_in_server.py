@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, cast
 
 EVERYTHING = frozenset({
     "temperature", "seed", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty",
@@ -117,13 +117,16 @@ class StandInServer:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: "_Server"
+
+    @property
+    def stand_in(self) -> StandInServer:
+        return cast(_Server, self.server).stand_in
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
 
     def do_GET(self) -> None:
-        stand_in = self.server.stand_in
+        stand_in = self.stand_in
         if not self._may():
             return
         if stand_in.models is None:
@@ -132,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, json.dumps({"object": "list", "data": stand_in.models}))
 
     def do_POST(self) -> None:
-        stand_in = self.server.stand_in
+        stand_in = self.stand_in
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         stand_in.bodies.append(body)
         stand_in.keys.append(self.headers.get("Authorization", ""))
@@ -152,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
                 stand_in.left.set()
 
     def _may(self) -> bool:
-        key = self.server.stand_in.key
+        key = self.stand_in.key
         if not key or self.headers.get("Authorization") == f"Bearer {key}":
             return True
         self._answer(401, json.dumps({"error": "Unauthorized"}))

@@ -160,7 +160,8 @@ def only_precision(row: Checkpoint) -> str:
     """Why there is nothing to choose, one sentence; empty where there is."""
     if len(row.precisions) != 1:
         return ""
-    refused = next(p for p in Precision if p is not Precision.AUTO and p not in row.precisions)
+    served = (Precision.AUTO, Precision.AS_SERVED)
+    refused = next(p for p in Precision if p not in (*served, *row.precisions))
     return rules.refusal(row, refused)
 
 
