@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gemma_space.errors import ServerError
-from gemma_space.remote.wire import Answer
+from gemma_space.remote.wire import Answer, in_words
 from gemma_space.types import Alternative, GenerationChunk, ScoredPiece, Usage
 
 FINISHED = {
@@ -33,7 +33,7 @@ def chunks(answers: Iterator[Answer | None], *, chat: bool) -> Iterator[Generati
     """A stream as chunks; the last one says why it ended and what the server counted.
 
     Raises:
-        ServerError: it ended without saying why.
+        ServerError: it ended without saying why, or says what nobody can read.
     """
     reason, usage = "", None
     try:
@@ -41,12 +41,15 @@ def chunks(answers: Iterator[Answer | None], *, chat: bool) -> Iterator[Generati
             if answer is None:
                 yield GenerationChunk()
                 continue
-            usage = _usage(answer.get("usage")) or usage
-            for choice in answer.get("choices") or ():
+            try:
+                usage = _usage(answer.get("usage")) or usage
+                choice = next(iter(answer.get("choices") or ()), {})
                 reason = _reason(choice) or reason
                 chunk = _delta(choice) if chat else _text(choice)
-                if chunk.writes:
-                    yield chunk
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise in_words(error) from None
+            if chunk.writes:
+                yield chunk
     finally:
         answers.close()  # type: ignore[attr-defined]  # a generator: closing cancels
     if reason == "content_filter":

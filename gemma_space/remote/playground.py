@@ -48,6 +48,7 @@ ITS_TEMPLATE = (
     "The server applies its own template and tells no token ids; this is the checkpoint's own."
 )
 ITS_TOKENS = "The server made tokens of the prompt itself; whether it added a BOS is not known."
+NOT_THINKING = "The server was asked to have the model think, and showed no sign of it when tried."
 Attempt = Callable[[Server, Ability], Iterator[Generation]]
 
 
@@ -108,7 +109,7 @@ class RemotePlayground(Playground):
                     "Ask it to go on in a message of your own.",
                 )
             params = self._checked(row, request, ability)
-            notes = mended + (chat.UNTHINKING,) * bool(request.thinking and not ability.thinks)
+            notes = mended + (NOT_THINKING,) * bool(request.thinking and not ability.thinks)
             body = wording.chat_body(request, params, ability)
             answers = self._wire.chat(server.url, row.repo_id, messages, body)
             recorder = _recorder(row, params, ability, notes, before=request.reply_prefix)

@@ -33,6 +33,7 @@ from gemma_space.types import (
     Precision,
     ScoreRequest,
 )
+from tests import stand_in_server
 from tests.stand_in_server import EVERYTHING, StandInServer, standing_in
 from tests.tiny_checkpoints import no_hub
 
@@ -391,6 +392,26 @@ def test_a_refusal_becomes_a_sentence(
     assert caught.value.hint.endswith(".")
     server.refuses = None
     assert chat(playground).text
+
+
+def test_an_answer_that_nobody_can_read_is_said_to_be_one(
+    server: StandInServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    playground = playground_on(server)
+    complete(playground)
+    odd = {"tokens": 3, "token_logprobs": [], "top_logprobs": []}
+    monkeypatch.setattr(stand_in_server, "_choice", lambda *_: {"text": "x", "logprobs": odd})
+    with pytest.raises(ServerError, match="answer cannot be read"):
+        complete(playground, logprobs=2)
+
+
+def test_thinking_is_asked_for_where_the_server_follows(server: StandInServer) -> None:
+    server.models = [{"id": MODEL, "root": "google/gemma-4-E2B-it"}]
+    assert chat(playground_on(server), thinking=True).notes == ()
+    assert server.asked()[-1]["chat_template_kwargs"] == {"enable_thinking": True}
+    server.follows -= {"thinking"}
+    reply = chat(playground_on(server), thinking=True)
+    assert any("no sign of it" in note for note in reply.notes)
 
 
 def test_an_error_in_the_middle_of_a_stream_is_quoted(server: StandInServer) -> None:
