@@ -11,6 +11,7 @@ set_library_defaults()  # before anything imports gradio or transformers
 from gemma_space.app import build_app, serve  # noqa: E402
 from gemma_space.errors import GemmaSpaceError  # noqa: E402
 from gemma_space.playground import Playground  # noqa: E402
+from gemma_space.remote.playground import RemotePlayground  # noqa: E402
 
 
 def main() -> None:
@@ -18,7 +19,10 @@ def main() -> None:
     try:
         settings = Settings.from_env()
         hide_own_token()
-        playground = Playground.from_settings(settings)
+        if settings.engine_key:
+            redaction.name(settings.engine_key.get_secret_value())
+        kind = RemotePlayground if settings.engine_url else Playground
+        playground = kind.from_settings(settings)
     except GemmaSpaceError as error:
         sys.exit(str(error))
     serve(build_app(playground, settings), playground)

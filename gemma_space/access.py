@@ -81,12 +81,13 @@ class Access:
         return (visitor_token or "").strip() or None
 
     def require(self, checkpoint: Checkpoint, visitor_token: str | None) -> str:
-        """Return the commit to use, or refuse. A local folder needs nothing and asks nobody.
+        """Return the commit to use, or refuse. A local folder needs nothing and asks nobody; nor
+        does a model on another server, whose deployer lends it to whoever reaches the page.
 
         Raises:
             AccessDeniedError: any verdict but ready, in words.
         """
-        if checkpoint.is_local:
+        if checkpoint.is_local or checkpoint.is_remote:
             return checkpoint.revision
         return self.require_repository(
             checkpoint.repo_id, visitor_token,
@@ -176,6 +177,10 @@ class Access:
         row = checkpoint
         if row.is_local:
             return AccessReport(verdict="open", message=f"{row.title} is on this machine.")
+        if row.is_remote:
+            return AccessReport(
+                verdict="open", message=f"{row.title} is on the host's server, open to all here."
+            )
         return self.report_repository(
             row.repo_id, visitor_token, revision=row.revision, title=row.title, gated=row.gated,
             fresh=fresh,

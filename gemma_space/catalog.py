@@ -79,6 +79,7 @@ class Checkpoint:
         base: the checkpoint an adapter attaches to; its terms and its gate apply.
         quantization: set when the files are quantized already; no other precision is possible.
         note: one sentence a visitor should know.
+        is_remote: another server runs it; there are no files of it here.
     """
 
     repo_id: str
@@ -101,6 +102,7 @@ class Checkpoint:
     base: "Checkpoint | None" = None
     quantization: Literal["int8", "int4"] | None = None
     note: str = ""
+    is_remote: bool = False
 
     @property
     def is_local(self) -> bool:

@@ -14,6 +14,7 @@ Does not know where it will be shown; `alerts` turns errors into words for peopl
     ├── LoadError                the files are there but do not make a working model
     ├── DownloadError            the files could not be brought here
     ├── GenerationError          the model failed while generating
+    │   └── ServerError          another server, which has the model, did not do it
     └── SettingsError            the environment asks for something impossible
 """
 
@@ -81,6 +82,25 @@ class DownloadError(GemmaSpaceError):
 
 class GenerationError(GemmaSpaceError):
     """The model failed while generating."""
+
+
+class ServerError(GenerationError):
+    """A server that generates for us refused, failed or was not there.
+
+    Args:
+        elsewhere: whether another server may do what this one did not.
+        down: whether this one should be left alone for a while.
+        rejected: it does not take the request as it is written (a field that it does not know).
+    """
+
+    def __init__(
+        self, message: str, hint: str = "", *,
+        elsewhere: bool = False, down: bool = False, rejected: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(message, hint)
+        self.elsewhere = elsewhere
+        self.down = down
+        self.rejected = rejected
 
 
 class SettingsError(GemmaSpaceError):

@@ -1,4 +1,4 @@
-"""Chunks of ids become the reply so far: text, counts, times and why it ended; or a text's scores.
+"""Chunks of ids or text become the reply so far, its counts and its end; or a text's scores.
 
 Sits between an engine and whoever shows the reply. Knows no model and no page.
 """
@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from gemma_space.errors import GenerationError
 from gemma_space.lease import ModelKey, ServedModel
-from gemma_space.tokens import TextStream, pieces
+from gemma_space.tokens import ReplyText, TextStream, pieces
 from gemma_space.types import (
     Alternative,
     FinishReason,
@@ -21,6 +21,7 @@ from gemma_space.types import (
     ScoredPiece,
     ScoredToken,
     Scoring,
+    Usage,
 )
 
 
@@ -30,7 +31,7 @@ class Recorder:
     Args:
         key: what generates; named in every update.
         params: the resolved controls; the seed is reported.
-        stream: turns ids into text and finds stop strings.
+        stream: grows the text and finds stop strings; a `TextStream` where the chunks are ids.
         prompt_ids, dropped_messages, notes: what is known before the first token.
         begins_with: ids that the reply already has, which follow those of the prompt.
         before: text the reply already had, whose ids are the prompt's; every update begins with it.
@@ -42,7 +43,7 @@ class Recorder:
         self,
         key: ModelKey,
         params: SamplingParams,
-        stream: TextStream,
+        stream: ReplyText,
         *,
         prompt_ids: tuple[int, ...],
         begins_with: tuple[int, ...] = (),
@@ -67,10 +68,11 @@ class Recorder:
         self._first: float | None = None
         self._last = self._started
         self._cached = 0
+        self._written = 0
+        self._usage: Usage | None = None
         self._scored: list[ScoredPiece] = []
         for token_id in begins_with:
-            self._ids.append(token_id)
-            stream.push(token_id)
+            self._push(token_id)
 
     def record(self, chunks: Iterator[GenerationChunk]) -> Iterator[Generation]:
         """Yield the reply after each chunk; the last update has a `finish_reason`.
@@ -83,7 +85,7 @@ class Recorder:
                 return
             for chunk in chunks:
                 self._cached = chunk.cached_tokens
-                if chunk.token_id is None and chunk.finish_reason is None:
+                if not chunk.writes and chunk.finish_reason is None:
                     yield self._update(None)
                     continue
                 reason = self._take(chunk)
@@ -97,30 +99,52 @@ class Recorder:
 
     def _take(self, chunk: GenerationChunk) -> FinishReason | None:
         reason: FinishReason | None = chunk.finish_reason
-        if chunk.token_id is not None:
+        if chunk.writes:
             self._last = self._clock()
             if self._first is None:
                 self._first = self._last
-        if reason != "stop" and chunk.token_id is not None:
-            self._ids.append(chunk.token_id)
+        if chunk.token_id is None:
+            reason = "stop_string" if self._take_text(chunk) else reason
+        elif reason != "stop":
+            self._written += 1
             if chunk.score is not None:
                 self._scored.append(named(self._tokenizer, chunk.score))
-            if self._stream.push(chunk.token_id):
+            if self._push(chunk.token_id):
                 reason = "stop_string"
         if reason:
             self._stream.finish()
         return reason
 
+    def _push(self, token_id: int) -> bool:
+        assert isinstance(self._stream, TextStream)
+        self._ids.append(token_id)
+        return self._stream.push(token_id)
+
+    def _take_text(self, chunk: GenerationChunk) -> bool:
+        """Take what came without ids; true when it met a stop string."""
+        self._usage = chunk.usage or self._usage
+        self._notes += chunk.notes
+        self._scored += chunk.pieces
+        if chunk.writes:  # until the server has counted, a piece counts as a token
+            self._written += max(1, len(chunk.pieces))
+        self._stream.think(chunk.thinking)
+        return self._stream.add(chunk.text)
+
     def _update(self, reason: FinishReason | None) -> Generation:
-        count = len(self._ids) - self._given
+        used = self._usage or Usage(
+            prompt_tokens=len(self._prompt_ids) + self._given,
+            completion_tokens=self._written,
+            cached_tokens=self._cached,
+        )
+        count = used.completion_tokens
         elapsed = self._last - self._first if self._first is not None else 0.0
         return Generation(
             text=self._before + self._stream.text,
             thinking=self._stream.thinking,
             finish_reason=reason,
-            prompt_tokens=len(self._prompt_ids) + self._given,
+            prompt_tokens=used.prompt_tokens,
             completion_tokens=count,
-            cached_tokens=self._cached,
+            cached_tokens=used.cached_tokens,
             dropped_messages=self._dropped_messages,
             seed=self._params.seed,
             ttft_seconds=None if self._first is None else self._first - self._started,

@@ -118,6 +118,15 @@ class Library:
         budget has that much, were nothing else loaded."""
         return memory.fits(row, self._source.budget(), tokens)
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether the models are on other servers."""
+        return False
+
+    def unfollowed(self, row: Checkpoint) -> tuple[str, ...]:
+        """The controls that cannot be used with this checkpoint; here every one can."""
+        return ()
+
     def attentions(self, row: Checkpoint) -> tuple[Attention, ...]:
         """What attention may be chosen for this checkpoint here, `auto` first."""
         return attention.offered(row, memory.probe_device().kind)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gemma_space.errors import InvalidRequestError
+from gemma_space.errors import ContextLengthError, InvalidRequestError
 from gemma_space.types import Message
 
 MAX_CHARACTERS = 2_000_000
@@ -72,3 +72,20 @@ def check_logprobs(value: object) -> int:
             f"Choose a whole number from 0 to {MAX_LOGPROBS}.",
         )
     return value
+
+
+def check_room(count: int, context_length: int, max_new_tokens: int) -> None:
+    """Refuse a prompt that leaves no room for what is to come.
+
+    Raises:
+        ContextLengthError: with the counts.
+    """
+    room = max(context_length - max_new_tokens, 0)
+    if count > room:
+        beside = f" beside the {max_new_tokens:,} kept for the completion" if max_new_tokens else ""
+        raise ContextLengthError(
+            f"The prompt has {count:,} tokens, but only {room:,} fit{beside}.",
+            "Shorten the prompt or lower max_new_tokens."
+            if max_new_tokens
+            else "Shorten the text.",
+        )

@@ -194,7 +194,7 @@ def fits(
     """For every precision: what it needs, whether it fits the budget, and why not."""
     rows: dict[str, PrecisionFit] = {}
     for precision in Precision:
-        if precision is Precision.AUTO:
+        if precision in (Precision.AUTO, Precision.AS_SERVED):
             continue
         needed = needs(checkpoint, precision, tokens)
         reason = refusal(checkpoint, precision)

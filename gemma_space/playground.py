@@ -13,7 +13,6 @@ from gemma_space import chat, controls, downloads, hub, limits, memory, tokens
 from gemma_space.access import Access
 from gemma_space.catalog import Checkpoint
 from gemma_space.errors import (
-    ContextLengthError,
     InvalidRequestError,
     ModelNotFoundError,
     SettingsError,
@@ -49,10 +48,15 @@ class Playground:
         checkpoints: those served, in display order.
         access: decides who may use what.
         settings: the deployer's choices.
+        library: where models are, if not on this machine.
     """
 
     def __init__(
-        self, checkpoints: Sequence[Checkpoint], access: Access, settings: Settings
+        self,
+        checkpoints: Sequence[Checkpoint],
+        access: Access,
+        settings: Settings,
+        library: Library | None = None,
     ) -> None:
         self._settings = settings
         self._max_time = settings.max_time or None
@@ -64,7 +68,7 @@ class Playground:
             settings.takes_any_gemma,
             settings.takes_any_gemma and settings.own_machine,
         )
-        self.library = Library(shelf, access, settings)
+        self.library = library or Library(shelf, access, settings)
         self.prompts = PromptHelp(self.library)
         self.default_model = settings.default_model or checkpoints[0].repo_id
         if self.default_model not in (row.repo_id for row in checkpoints):
@@ -168,7 +172,7 @@ class Playground:
                 add_bos=request.add_bos, parse_special=request.parse_special,
             )  # fmt: skip
             given = (*ids, *request.begins_with)
-            _check_room(len(given), row.context_length, params.max_new_tokens)
+            limits.check_room(len(given), row.context_length, params.max_new_tokens)
             stream = tokens.TextStream(served.tokenizer, stop=params.stop, show_special=True)
             recorder = Recorder(
                 served.key, params, stream,
@@ -202,7 +206,7 @@ class Playground:
             )  # fmt: skip
             if len(ids) < 2:
                 raise InvalidRequestError("There is no text to score.", "Write or paste some.")
-            _check_room(len(ids), row.context_length, 0)
+            limits.check_room(len(ids), row.context_length, 0)
             yield from scored(
                 served, served.engine.score(ids, top=top, max_time=self._max_time),
                 len(ids) - 1, (*notes, *served.notes),
@@ -277,23 +281,6 @@ def _render(
         system_prompt=request.system_prompt, reply_prefix=request.reply_prefix,
         thinking=request.thinking, limit_tokens=row.context_length - params.max_new_tokens,
     )  # fmt: skip
-
-
-def _check_room(count: int, context_length: int, max_new_tokens: int) -> None:
-    """Refuse a prompt that leaves no room for what is to come.
-
-    Raises:
-        ContextLengthError: with the counts.
-    """
-    room = max(context_length - max_new_tokens, 0)
-    if count > room:
-        beside = f" beside the {max_new_tokens:,} kept for the completion" if max_new_tokens else ""
-        raise ContextLengthError(
-            f"The prompt has {count:,} tokens, but only {room:,} fit{beside}.",
-            "Shorten the prompt or lower max_new_tokens."
-            if max_new_tokens
-            else "Shorten the text.",
-        )
 
 
 def _own_token(settings: Settings) -> Callable[[], str | None]:

@@ -26,8 +26,9 @@ def parse(name: object) -> Precision:
     try:
         return Precision(str(name))
     except ValueError:
+        names = [precision for precision in Precision if precision is not Precision.AS_SERVED]
         raise InvalidRequestError(
-            f"There is no precision “{str(name)[:40]}”.", f"Choose one of {', '.join(Precision)}."
+            f"There is no precision “{str(name)[:40]}”.", f"Choose one of {', '.join(names)}."
         ) from None
 
 
@@ -35,6 +36,10 @@ def refusal(checkpoint: Checkpoint, precision: Precision) -> str:
     """Why this checkpoint is not offered in this precision, one sentence; empty when it is."""
     if precision in checkpoint.precisions:
         return ""
+    if precision is Precision.AS_SERVED:
+        return "It runs here, in a precision of your choice."
+    if checkpoint.is_remote:
+        return "The server that has the weights decides in which precision they run."
     if checkpoint.quantization:
         return f"Its files are quantized to {checkpoint.quantization}; no other precision exists."
     if checkpoint.family == "gemma2":

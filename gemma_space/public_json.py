@@ -14,15 +14,20 @@ UPDATE_ONLY = {
     "params",
     "base_revision",
 }  # of a Generation
-PAGE_ONLY = {"kv_bytes", "seconds_left", "bytes_per_second", "note"}
+PAGE_ONLY = {"lacks", "kv_bytes", "seconds_left", "bytes_per_second", "note"}
 
 
 def as_json(value: Any) -> dict[str, Any]:
     """A frozen value as plain JSON: dataclasses to objects, tuples to lists."""
     return dataclasses.asdict(
         value,
-        dict_factory=lambda pairs: {k: _plain(v) for k, v in pairs if k not in PAGE_ONLY},
+        dict_factory=lambda pairs: {k: _told_id(k, v) for k, v in pairs if k not in PAGE_ONLY},
     )
+
+
+def _told_id(name: str, value: Any) -> Any:
+    """An id that a remote server did not tell is none."""
+    return None if name == "id" and isinstance(value, int) and value < 0 else _plain(value)
 
 
 def _plain(value: Any) -> Any:

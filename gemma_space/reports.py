@@ -87,6 +87,7 @@ class Fit:
         evicts: idle models that would make room, e.g. “Gemma 2B Instruct in bf16”.
         instead: precisions of the same checkpoint that would fit now, best first.
         reason: why it does not fit, or is not offered; empty when it can be loaded.
+        lacks: what cannot be had where it is, in sentences; of another server's model.
     """
 
     precision: Precision
@@ -101,6 +102,7 @@ class Fit:
     evicts: tuple[str, ...] = ()
     instead: tuple[Precision, ...] = ()
     reason: str = ""
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,12 @@ Knows what was asked and what came of it, all values resolved. Knows no model an
 
 from dataclasses import dataclass, replace
 
+from gemma_space.errors import InvalidRequestError
 from gemma_space.types import (
     Alternative,
     CompletionRequest,
     Generation,
+    Precision,
     ScoredPiece,
     TokenPiece,
 )
@@ -56,6 +58,18 @@ class Run:
     def came(self) -> bool:
         """Whether there is anything of it yet."""
         return bool(self.generation.text or self.generation.token_ids)
+
+    def require_ids(self) -> None:
+        """Refuse what is made of a run's token ids where another server keeps them to itself.
+
+        Raises:
+            InvalidRequestError: it does.
+        """
+        if self.generation.precision == Precision.AS_SERVED:
+            raise InvalidRequestError(
+                "Another server wrote this run and does not tell its token ids.",
+                "Take it as gradio_client code, as curl or as a link.",
+            )
 
     def branch(self, at: int, instead: Alternative) -> "Branch":
         """The run that takes another token at `at` (from 0), with the same seed.

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -100,6 +101,15 @@ class Settings(BaseSettings):
         description="The deployer's Hub token; used for visitors only with `ACCESS=deployer`.",
     )
 
+    engine_url: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Comma-separated addresses of OpenAI-compatible servers that generate in "
+        "place of this machine.",
+    )
+    engine_key: SecretStr | None = Field(
+        default=None, description="The key that these servers ask for."
+    )
+
     zero_gpu: bool = Field(
         default=False,
         validation_alias="SPACES_ZERO_GPU",
@@ -171,6 +181,13 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("engine_url", mode="before")
+    @classmethod
+    def _addresses(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(_address(part.strip()) for part in value.split(",") if part.strip())
+
     @classmethod
     def from_env(cls) -> "Settings":
         """Read the process environment once."""
@@ -185,6 +202,16 @@ class Settings(BaseSettings):
                 f"{first['msg'][1:]}.",
                 "Correct it or remove it from the environment, then start again.",
             ) from None
+
+
+def _address(text: str) -> str:
+    """The base of a server's routes, without `/v1`."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("an address begins with http:// or https:// and names a host")
+    if "@" in parts.netloc:
+        raise ValueError("a key belongs in GEMMA_SPACE_ENGINE_KEY, not in an address")
+    return text.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
 def set_library_defaults(environ: Mapping[str, str] | None = None) -> None:
@@ -202,9 +229,9 @@ def set_library_defaults(environ: Mapping[str, str] | None = None) -> None:
 
 
 def hide_own_token() -> None:
-    """Take the deployer's token out of the environment once it was read.
+    """Take the deployer's secrets out of the environment once they were read.
 
     Libraries and child processes look for it there; from here on it goes where it is passed.
     """
-    for name in TOKEN_VARIABLES:
+    for name in (*TOKEN_VARIABLES, f"{PREFIX}ENGINE_KEY"):
         os.environ.pop(name, None)

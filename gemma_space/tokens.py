@@ -19,7 +19,53 @@ CHANNEL = "thought\n"  # the name that a thinking channel begins with
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 
 
-class TextStream:
+class ReplyText:
+    """The text of one reply as it grows; ends at a stop string, which may come in parts.
+
+    Args:
+        stop: strings that end the reply; none of their text is shown.
+    """
+
+    def __init__(self, stop: tuple[str, ...] = ()) -> None:
+        self._stop = stop
+        self._held = ""
+        self._thoughts = ""
+        self.text = ""
+        self.stopped = False
+
+    @property
+    def thinking(self) -> str:
+        """The thoughts so far."""
+        return self._thoughts
+
+    def think(self, piece: str) -> None:
+        """Add to the thoughts."""
+        self._thoughts += piece
+
+    def add(self, piece: str) -> bool:
+        """Add to the text; true when a stop string has ended the reply."""
+        if self.stopped or not piece:
+            return self.stopped
+        self._held += piece
+        at = min((i for s in self._stop if (i := self._held.find(s)) >= 0), default=-1)
+        if at >= 0:
+            self.text += self._held[:at]
+            self._held = ""
+            self.stopped = True
+            return True
+        cut = len(self._held) - _possible_stop(self._held, self._stop)
+        self.text += self._held[:cut]
+        self._held = self._held[cut:]
+        return False
+
+    def finish(self) -> str:
+        """Show what was held back for a stop string that never came; the whole text."""
+        self.text += self._held
+        self._held = ""
+        return self.text
+
+
+class TextStream(ReplyText):
     """Decodes one reply token by token.
 
     Args:
@@ -37,41 +83,25 @@ class TextStream:
         stop: tuple[str, ...] = (),
         show_special: bool = False,
     ) -> None:
+        super().__init__(stop)
         self._backend = tokenizer.backend_tokenizer
         self._skip_special = not show_special
         self._stream = DecodeStream(ids=list(context_ids), skip_special_tokens=not show_special)
-        self._stop = stop
-        self._held = ""
         self._channel = None if show_special else _thinking_channel(tokenizer)
         self._thinking: DecodeStream | None = None
-        self._thoughts: list[str] = []
-        self.text = ""
-        self.stopped = False
+        self._channels: list[str] = []  # what was said in each time it was open
 
     @property
     def thinking(self) -> str:
         """What was thought so far, without the channel's name; paragraphs, where it began anew."""
-        return "\n\n".join(said for text in self._thoughts if (said := _unnamed(text)))
+        return "\n\n".join(said for text in self._channels if (said := _unnamed(text)))
 
     def push(self, token_id: int) -> bool:
         """Add a token to `text`; true when a stop string has ended the reply."""
         if self.stopped or self._think(token_id):
             return self.stopped
         self._stream, piece = self._step(self._stream, token_id, self._skip_special)
-        if not piece:
-            return False
-        self._held += piece
-        at = min((i for s in self._stop if (i := self._held.find(s)) >= 0), default=-1)
-        if at >= 0:
-            self.text += self._held[:at]
-            self._held = ""
-            self.stopped = True
-            return True
-        keep = _possible_stop(self._held, self._stop)
-        cut = len(self._held) - keep
-        self.text += self._held[:cut]
-        self._held = self._held[cut:]
-        return False
+        return self.add(piece)
 
     def _step(self, stream: DecodeStream, token_id: int, skip: bool) -> tuple[DecodeStream, str]:
         """The text that this token completes, and the stream to go on with."""
@@ -88,19 +118,13 @@ class TextStream:
         if self._channel and token_id in self._channel:
             opens = token_id == self._channel[0]
             self._thinking = DecodeStream(skip_special_tokens=True) if opens else None
-            self._thoughts += [""] * opens
+            self._channels += [""] * opens
             return True
         if self._thinking is None:
             return False
         self._thinking, text = self._step(self._thinking, token_id, True)
-        self._thoughts[-1] += text
+        self._channels[-1] += text
         return True
-
-    def finish(self) -> str:
-        """Show what was held back for a stop string that never came; the whole text."""
-        self.text += self._held
-        self._held = ""
-        return self.text
 
 
 def _thinking_channel(tokenizer: Any) -> tuple[int, int] | None:

@@ -13,9 +13,11 @@ FinishReason = Literal["stop", "length", "stop_string", "time_limit", "cancelled
 
 
 class Precision(StrEnum):
-    """How weights are held in memory. `auto` is the best that fits the device."""
+    """How weights are held in memory. `auto` is the best that fits the device, `as served` what
+    another server decided that has the weights."""
 
     AUTO = "auto"
+    AS_SERVED = "as served"
     FP32 = "fp32"
     BF16 = "bf16"
     FP16 = "fp16"
@@ -168,21 +170,43 @@ class ScoredToken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a server counted; `cached_tokens` of the prompt's it had computed before."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationChunk:
-    """One step of an engine: ids only, no text.
+    """One step of an engine: an id, or text from an engine that gives no ids.
 
     `token_id` is None while the engine waits or prefills. `finish_reason` is set on the last
     chunk, whose `token_id` is the stop token where one ended the reply. `prompt_done_tokens`
     counts the prompt tokens processed so far, `cached_tokens` those whose KV was reused. A time
     limit can end a reply without a token. `prompt_scores` come only where a prompt is scored.
+    Without ids `text` and `thinking` are what came since the last chunk, `pieces` its tokens with
+    their scores where they are known, and `usage` comes with the last chunk, if at all. `notes`
+    are sentences about what went otherwise than asked.
     """
 
     token_id: int | None = None
-    finish_reason: Literal["stop", "length", "time_limit"] | None = None
+    finish_reason: Literal["stop", "length", "stop_string", "time_limit"] | None = None
     prompt_done_tokens: int = 0
     cached_tokens: int = 0
     score: ScoredToken | None = None
     prompt_scores: tuple[ScoredToken, ...] = ()
+    text: str = ""
+    thinking: str = ""
+    pieces: tuple["ScoredPiece", ...] = ()
+    usage: Usage | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def writes(self) -> bool:
+        """Whether something was written in this step."""
+        return self.token_id is not None or bool(self.text or self.thinking)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,13 +239,15 @@ class Alternative:
 class ScoredPiece:
     """A token with its log-probability (nats), the entropy at its place and what else was likely.
 
-    `top` has the likeliest first; the token itself is among them where it was that likely.
+    `top` has the likeliest first; the token itself is among them where it was that likely. A
+    remote server does not tell entropies, nor ids: these are negative then, the same for the same
+    text.
     """
 
     id: int
     text: str
     logprob: float
-    entropy: float
+    entropy: float | None
     top: tuple[Alternative, ...] = ()
 
 

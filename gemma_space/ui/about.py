@@ -69,7 +69,7 @@ def _without_figures(about: About) -> str:
 
 
 def _to_the_hub(about: About) -> str:
-    if about.subject.is_local:
+    if about.subject.is_local or about.subject.is_remote:
         return ""
     page = _anchor("The whole card on the Hub", hub.repo_url(about.subject.repo_id))
     return f'<p class="about-hub">{page}</p>'

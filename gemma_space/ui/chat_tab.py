@@ -44,14 +44,18 @@ def _wire_settings(tab: ChatTab, playground: Playground, panel: ModelPanel, tabs
         row = playground.library.find(model, token)
         return {
             **tab.sampling.show(
-                playground.default_params(model, token), playground.max_new_tokens(model, token)
+                playground.default_params(model, token),
+                playground.max_new_tokens(model, token),
+                without=playground.library.unfollowed(row),
             ),
             tab.base_warning: gr.update(visible=row.variant == "base"),
             tab.thinking: gr.update(visible=_thinks(playground, row, token), value=False),
         }
 
-    listen([panel.chosen.change, tab.reset.click], on_model, {panel.chosen},
-           [*tab.sampling.outputs(), tab.base_warning, tab.thinking])  # fmt: skip
+    outputs = [*tab.sampling.outputs(), tab.base_warning, tab.thinking]
+    listen([panel.chosen.change, tab.reset.click], on_model, {panel.chosen}, outputs)
+    if playground.library.is_remote:  # what a server can do is not known when the page is built
+        listen([], on_model, {panel.chosen}, outputs)
     tab.sampling.wire()
     listen([tab.to_prompt.click], lambda: {tabs: gr.Tabs(selected="prompt")}, outputs=[tabs])
 

@@ -4,7 +4,7 @@ Knows how a control looks and how its value is read. Ranges, names and meanings 
 `gemma_space.controls`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ SIMPLE = ("max_new_tokens", "temperature", "top_p", "top_k")
 UNTOUCHED = {"seed": "", "stop": "", "ignore_eos": False}  # what no model has a default for
 PIN = "Pin seed "
 NO_RUN = "Pin the last seed"
+WITHOUT = "Not available: the server did not follow this control when it was tried."
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,23 @@ class SamplingControls:
         )
 
     def show(
-        self, defaults: SamplingParams, max_new_tokens: int, given: Controls | None = None
+        self,
+        defaults: SamplingParams,
+        max_new_tokens: int,
+        given: Controls | None = None,
+        without: Collection[str] = (),
     ) -> Updates:
         """A model's own defaults in every widget, and its limit on the length slider.
 
         Args:
             given: stands in place of the defaults, where it says something.
+            without: controls that cannot be used with this model.
         """
         given = given or Controls()
         sliders: Updates = {
             self.sliders[control.name]: gr.update(
                 **_settings(control, defaults, max_new_tokens, getattr(given, control.name))
+                | _usable(control.name not in without)
             )
             for control in CONTROLS
         }
@@ -189,6 +196,10 @@ def _settings(
         maximum = _reach(control, max(value, default))
     about = f"{_shown(control.minimum)} to {_shown(maximum)}, default {_shown(default)}."
     return {"value": value, "maximum": maximum, "info": f"{control.meaning} {about}"}
+
+
+def _usable(usable: bool) -> dict[str, Any]:
+    return {"interactive": True} if usable else {"interactive": False, "info": WITHOUT}
 
 
 def _shown(number: float) -> str:

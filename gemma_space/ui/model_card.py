@@ -67,8 +67,8 @@ class ModelCard:
         return {
             self.about: self.describe(row),
             self.meter: present_models.fit_meter(fit, wanted, alone),
-            self.load: gr.update(visible=fit.precision not in loaded),
-            self.unload: gr.update(visible=bool(mine)),
+            self.load: gr.update(visible=fit.precision not in loaded and not row.is_remote),
+            self.unload: gr.update(visible=bool(mine) and not row.is_remote),
         }
 
     def fail(self, shown: str) -> Updates:

@@ -71,7 +71,8 @@ class ModelPanel:
         chosen = gr.Textbox(first.repo_id, visible="hidden", elem_id="chosen-model")
         typed = gr.Textbox("[]", visible="hidden", elem_id="typed-models")
         marked = heard("GemmaSpace.models.mark(props.value);")
-        gr.HTML("<h2>In memory</h2>", elem_classes="section-title")
+        where = "On the server" if library.is_remote else "In memory"
+        gr.HTML(f"<h2>{where}</h2>", elem_classes="section-title")
         status = gr.HTML('<div class="status-card"><p>Looking at this machine…</p></div>')
         return cls(model, precision, attention, chosen, typed, marked, card, status)
 

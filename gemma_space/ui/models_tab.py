@@ -29,6 +29,10 @@ INTRO = (
     "<h2>Models</h2><p>What each precision takes in memory, together with one conversation. Press "
     "one to choose it.</p>"
 )
+REMOTE_INTRO = (
+    "<h2>Models</h2><p>What the host's servers have, in the precision they chose. Press one to "
+    "choose it.</p>"
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ class ModelsTab:
             first: the model that is chosen at first.
             lends: the deployer's access serves everyone.
         """
-        gr.HTML(INTRO, elem_classes="tab-intro")
+        here = not library.is_remote  # another server's memory is not this page's business
+        gr.HTML(INTRO if here else REMOTE_INTRO, elem_classes="tab-intro")
         with gr.Row(elem_classes="model-filters"):
             text = gr.Textbox(
                 label="Search", placeholder="12b instruct", max_lines=1, min_width=120, scale=2
@@ -69,14 +74,20 @@ class ModelsTab:
         with gr.Row(elem_classes="model-filters"):
             tokens = gr.Radio(
                 CONVERSATIONS, value=8192, label="Conversation, in tokens",
-                min_width=200, elem_id="conversation-tokens",
+                min_width=200, elem_id="conversation-tokens", visible=here,
             )  # fmt: skip
             only_fitting = gr.Checkbox(
-                label="Only what fits", min_width=120, scale=0, elem_id="only-fitting"
+                label="Only what fits",
+                min_width=120,
+                scale=0,
+                elem_id="only-fitting",
+                visible=here,
             )
         name, add, added = _another(library) if library.takes_any else (None, None, None)
         with gr.Row(elem_classes="check-access"):
-            check = gr.Button("Check access", size="sm", min_width=80, elem_id="check-access")
+            check = gr.Button(
+                "Check access", size="sm", min_width=80, elem_id="check-access", visible=here
+            )
             scripted("GemmaSpace.access.placeSummary(element);", elem_id="access-summary")
         shown = gr.HTML(
             '<p class="hint">Looking at this machine…</p>', elem_id="model-list",

@@ -56,6 +56,7 @@ def choice_label(row: Checkpoint) -> str:
         mark
         for mark, applies in (
             ("demo", row.repo_id == DEMO_REPO_ID),
+            ("remote", row.is_remote),
             ("local", row.is_local and row.repo_id not in (DEMO_REPO_ID, DEMO_ADAPTER_ID)),
             ("base", row.variant == "base" and "base" not in row.title.lower()),
             ("adapter", row.variant == "adapter"),
@@ -69,7 +70,7 @@ def choice_label(row: Checkpoint) -> str:
 def model_note(row: Checkpoint) -> str:
     """What a visitor should know about a checkpoint before choosing it, as HTML."""
     facts = (
-        f"{format_count(row.parameters)} parameters",
+        f"{format_count(row.parameters)} parameters" * bool(row.parameters),
         f"{format_context(row.context_length)} tokens of context",
         LICENSES.get(row.license, row.license),
     )
@@ -102,6 +103,8 @@ def load_words(progress: LoadProgress, title: str) -> str:
     """Where a load stands, in one line."""
     if progress.phase == "access":
         return f"Asking for access to {title}…"
+    if progress.note and not progress.total_bytes and progress.phase == "load":
+        return progress.note
     if progress.phase == "ready":
         return f"{title} is ready."
     verb = "Downloading" if progress.phase == "download" else "Loading"
@@ -151,6 +154,11 @@ def problem(text: str) -> str:
     return f'{_PROBLEM} role="alert">{linked(text)}</p>'
 
 
+def aside(text: str) -> str:
+    """A sentence about what is missing and not in the way, as HTML."""
+    return f'<p class="hint" role="status">{linked(text)}</p>'
+
+
 def is_problem(shown: str | None) -> bool:
     """Whether this is what `problem` made."""
     return _PROBLEM in (shown or "")
@@ -176,7 +184,8 @@ def stats(generation: Generation) -> list[str]:
     prompt = f"{generation.prompt_tokens:,} prompt"
     if generation.cached_tokens:
         prompt += f" ({generation.cached_tokens:,} cached)"
-    words = [f"{prompt} + {generation.completion_tokens:,} new tokens"]
+    read = f"{prompt} + " * bool(generation.prompt_tokens)  # a server counts when it is done
+    words = [f"{read}{generation.completion_tokens:,} new tokens"]
     if generation.ttft_seconds is not None:
         words.append(f"first after {generation.ttft_seconds:.2f} s")
     if generation.tokens_per_second is not None:
@@ -231,11 +240,12 @@ _PROBLEM = '<p class="problem"'
 
 def status_lines(status: Status, titles: dict[str, str]) -> str:
     """The machine and what is in its memory, as HTML."""
-    total = show_bytes(status.memory_total_bytes)
-    free = f"{show_bytes(status.memory_free_bytes)} of {total} free"
+    total, free = show_bytes(status.memory_total_bytes), ""
+    if status.memory_total_bytes:  # of another server's memory nothing is known
+        free = f" · {show_bytes(status.memory_free_bytes)} of {total} free"
     rows = "".join(
         f"<li><b>{escape(titles.get(row.repo_id, row.repo_id))}</b> "
-        f"{escape(row.precision)} · {show_bytes(row.nbytes)}</li>"
+        f"{escape(row.precision)}{f' · {show_bytes(row.nbytes)}' * bool(row.nbytes)}</li>"
         for row in status.loaded
     )
     loaded = (
@@ -244,7 +254,7 @@ def status_lines(status: Status, titles: dict[str, str]) -> str:
     waiting = f" · {status.queue} running or waiting" if status.queue else ""
     return (
         f'<div class="status-card" role="status">{loaded}'
-        f'<p class="machine">{escape(status.device)} · {free}{waiting}</p></div>'
+        f'<p class="machine">{escape(status.device)}{free}{waiting}</p></div>'
     )
 
 

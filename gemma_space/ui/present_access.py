@@ -99,7 +99,8 @@ def unasked(row: Checkpoint, has_token: bool) -> str:
         has_token: some token acts for the visitor here.
     """
     if row.is_local or not row.gated:
-        return _short("yes", "On this machine" if row.is_local else "Open")
+        where = "On this machine" if row.is_local else "On the host's server"
+        return _short("yes", where if row.is_local or row.is_remote else "Open")
     if has_token:
         return _short("wait", "Gated")
     return _short("no", WORDS["no_token"], hub.repo_url(row.repo_id))

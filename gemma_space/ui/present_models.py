@@ -53,6 +53,8 @@ def fit_meter(fit: Fit, wanted: Precision, alone: bool = False) -> str:
         wanted: what was chosen; `auto` is explained.
         alone: no other model is in memory.
     """
+    if fit.precision is Precision.AS_SERVED:
+        return _served(fit)
     told = [_verdict(fit)]
     if wanted is Precision.AUTO:
         told.append(escape(fit.note) or f"auto means {fit.precision} here.")
@@ -60,6 +62,20 @@ def fit_meter(fit: Fit, wanted: Precision, alone: bool = False) -> str:
     return (
         f'<div class="fit fit-{_state(fit)}" role="group" aria-label="Memory">'
         f"{_head(fit)}{_bar(fit, alone)}{shown}{_instead(fit)}</div>"
+    )
+
+
+def _served(fit: Fit) -> str:
+    """Another server's model: whether it can be used, and what cannot be had there."""
+    mark = "● Ready" if fit.fits else "✕ Not there"
+    lacks = "".join(f"<li>{escape(sentence)}</li>" for sentence in fit.lacks)
+    listed = (
+        f'<details class="lacks"><summary>Not available here</summary><ul>{lacks}</ul></details>'
+    )
+    return (
+        f'<div class="fit fit-{_state(fit)}" role="group" aria-label="Server">'
+        f'<p class="fit-head"><b>{mark}</b> <span>{fit.precision}</span></p>'
+        f"<p>{escape(fit.reason)}</p>{listed * bool(lacks)}</div>"
     )
 
 
@@ -144,7 +160,8 @@ def only_precision(row: Checkpoint) -> str:
     """Why there is nothing to choose, one sentence; empty where there is."""
     if len(row.precisions) != 1:
         return ""
-    refused = next(p for p in Precision if p is not Precision.AUTO and p not in row.precisions)
+    served = (Precision.AUTO, Precision.AS_SERVED)
+    refused = next(p for p in Precision if p not in (*served, *row.precisions))
     return rules.refusal(row, refused)
 
 
@@ -203,14 +220,14 @@ def _line(line: Line, tokens: int) -> str:
 
 
 def _in_memory(line: Line) -> str:
-    if not line.loaded:
+    if not line.loaded or line.row.is_remote:
         return ""
     return f' <span class="in-memory">in memory: {escape(", ".join(line.loaded))}</span>'
 
 
 def _identity(row: Checkpoint) -> str:
     name = escape(row.repo_id)
-    if row.is_local:
+    if row.is_local or row.is_remote:
         return f"<span>{name}</span>"
     page = escape(hub.repo_url(row.repo_id))
     return f'<a href="{page}" target="_blank" rel="noopener">{name}</a>'
@@ -218,7 +235,7 @@ def _identity(row: Checkpoint) -> str:
 
 def _facts(row: Checkpoint, has_token: bool) -> str:
     kind = f"Adapter of {row.base.title}" if row.base is not None else KINDS[row.variant]
-    numbers = (f"{format_count(row.parameters)} parameters",
+    numbers = (f"{format_count(row.parameters)} parameters" * bool(row.parameters),
                f"{format_context(row.context_length)} tokens of context")  # fmt: skip
     access = f"<span data-access>{present_access.unasked(row, has_token)}</span>"
     terms = (escape(LICENSES.get(row.license, row.license)), access, escape(kind))
@@ -231,13 +248,17 @@ def _facts(row: Checkpoint, has_token: bool) -> str:
 def _precision_button(line: Line, name: Precision, fit: PrecisionFit, tokens: int) -> str:
     refused = bool(rules.refusal(line.row, name))
     state, words = (
-        ("loaded", "in memory") if name in line.loaded
+        ("loaded", "ready") if name is Precision.AS_SERVED and fit.fits
+        else ("too-large", "not there") if name is Precision.AS_SERVED
+        else ("loaded", "in memory") if name in line.loaded
         else ("refused", "not offered") if refused
         else ("fits", "fits") if fit.fits
         else ("too-large", "too large")
     )  # fmt: skip
     title = fit.reason or f"{_parts(line.row, fit, tokens)}."
     size = "–" if refused else show_bytes(fit.weights_bytes + fit.kv_bytes)
+    if name is Precision.AS_SERVED:
+        size, title = "", fit.reason or "It is on another server."
     return (
         f'<button type="button" class="precision {state}" data-precision="{name}" '
         f'title="{escape(title)}"><b>{name}</b> <span>{size}</span> '

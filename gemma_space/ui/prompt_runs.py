@@ -156,7 +156,8 @@ class PromptRuns:
         pick = token_view.read_pick(event._data, tokens)
         if pick is None:
             return {self.tab.result.likeliest: gr.update()}
-        found = token_view.alternatives(tokens[pick.token], pick.token, branches=not work.scored)
+        grows = not work.scored and tokens[pick.token].id >= 0  # a branch is made of ids
+        found = token_view.alternatives(tokens[pick.token], pick.token, branches=grows)
         return {self.tab.result.likeliest: found}
 
     def on_open(self, values: Values) -> Updates:

@@ -110,8 +110,11 @@ class PromptTab:
             limit = playground.library.find(model, token).context_length
             return tab.counted(found, limit, int(values[length]))
 
+        # A run goes on without counting where another server makes the tokens.
+        said = present.aside if playground.library.is_remote else present.problem
+
         def uncounted(text: str, _values: Values) -> Updates:
-            return {tab.count: present.problem(text), tab.tokens: ""}
+            return {tab.count: said(text), tab.tokens: ""}
 
         # While one count is under way only the newest text waits for the next. Of two changes at
         # once one would be lost: ids come with a text, and before it.
@@ -143,8 +146,12 @@ class PromptTab:
 
         def on_model(values: Values) -> Updates:
             model, token = values[panel.chosen], values.token
-            defaults = playground.default_params(model, token)
-            return tab.controls(values, model, defaults, playground.max_new_tokens(model, token))
+            without = playground.library.unfollowed(playground.library.find(model, token))
+            defaults, most = (
+                playground.default_params(model, token),
+                playground.max_new_tokens(model, token),
+            )
+            return tab.controls(values, model, defaults, most, without)
 
         def on_reset(values: Values) -> Updates:
             return on_model(Values({**values, tab.refill: ""}, token=values.token))
@@ -156,4 +163,6 @@ class PromptTab:
         needs, outputs = {panel.chosen, tab.refill}, [*tab.sampling.outputs(), tab.refill]
         listen([panel.chosen.change, tab.refill.change], on_model, needs, outputs)
         listen([tab.reset.click], on_reset, needs, outputs)
+        if playground.library.is_remote:  # what a server can do is not known when the page is built
+            listen([], on_model, needs, outputs)
         listen([panel.chosen.change], on_kind, {panel.chosen}, [tab.input.insert_turn])

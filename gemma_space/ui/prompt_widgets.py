@@ -6,6 +6,7 @@ Knows widgets and values. Does not know what happens on a click; that is in `pro
 
 import json
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
 import gradio as gr
@@ -229,15 +230,24 @@ class PromptWidgets:
         kept = {"model": model, "controls": asdict(controls), "stamp": time.time_ns()}
         return {self.refill: json.dumps(kept)}
 
-    def controls(self, values: Values, model: str, defaults: SamplingParams, most: int) -> Updates:
+    def controls(
+        self,
+        values: Values,
+        model: str,
+        defaults: SamplingParams,
+        most: int,
+        without: Collection[str] = (),
+    ) -> Updates:
         """The controls for a model: its defaults, or what came with it.
 
         Args:
             values: of `refill`.
             most: the most new tokens it may write.
+            without: controls that cannot be used with it.
         """
         kept = json.loads(values[self.refill] or "{}")
         if kept.get("model") != model:
-            return {**self.sampling.show(defaults, most), self.refill: ""}
+            return {**self.sampling.show(defaults, most, without=without), self.refill: ""}
         given = Controls(**{**kept["controls"], "stop": tuple(kept["controls"]["stop"])})
-        return {**self.sampling.show(defaults, most, given), self.refill: values[self.refill]}
+        shown = self.sampling.show(defaults, most, given, without)
+        return {**shown, self.refill: values[self.refill]}

@@ -105,7 +105,10 @@ class RunFiles:
             run = runs.work(values).runs.shown
             if run is None:
                 return {self.code: NO_RUN}
-            facts, language = _facts(runs, run, values.token), values[self.language]
+            language = values[self.language]
+            if language == LANGUAGES[0]:
+                run.require_ids()
+            facts = _facts(runs, run, values.token)
             if language == LANGUAGES[0]:
                 text = snippets.transformers_code(run, facts)
             elif language == LANGUAGES[1]:
@@ -122,6 +125,7 @@ class RunFiles:
             run = runs.work(values).runs.shown
             if run is None:
                 raise InvalidRequestError(NO_RUN, "Run the prompt first.")
+            run.require_ids()
             document = capsule.to_json(run, _surroundings(runs, run, values.token))
             return {self.saved: for_script({"document": document, "stamp": time.time_ns() // 1000}),
                     self.told: ""}  # fmt: skip

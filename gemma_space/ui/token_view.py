@@ -91,11 +91,15 @@ def _lines(pieces: Sequence[TokenPiece | ScoredPiece]) -> str:
             parts.append("<ol>")
             is_open = True
         text = piece.text
-        parts.append(f"<li{_KINDS[kind(text)]}>{marked(text)}<i>{piece.id}</i>")
+        parts.append(f"<li{_KINDS[kind(text)]}>{marked(text)}{_numbered(piece.id)}")
         if ends_line(text):
             parts.append("</ol>")
             is_open = False
     return "".join(parts) + "</ol>" * is_open
+
+
+def _numbered(token_id: int) -> str:
+    return f"<i>{token_id}</i>" if token_id >= 0 else ""
 
 
 def _tokens(count: int) -> str:
@@ -120,12 +124,15 @@ def probability_view(
     if not tokens:
         return ""
     text = "".join(_token(piece, at in own) for at, piece in enumerate(tokens))
+    by_entropy = (
+        '<button type="button" data-colouring="entropy" aria-pressed="false">Entropy</button>'
+    )
     return (
         f'<div class="token-view">{_summary(tokens)}<div class="token-colours">'
         '<div class="token-switch" role="group" aria-label="Colour by">'
         '<button type="button" data-colouring="probability" aria-pressed="true">Probability'
-        '</button><button type="button" data-colouring="entropy" aria-pressed="false">Entropy'
-        f"</button></div>{_legend('p', scale.probability_legend())}"
+        f"</button>{by_entropy if tokens[0].entropy is not None else ''}"
+        f"</div>{_legend('p', scale.probability_legend())}"
         f"{_legend('e', scale.entropy_legend())}</div>"
         f'<div class="tokens token-text" role="listbox" dir="auto" '
         f'aria-label="{escape(label)}, token by token">{text}</div>'
@@ -137,7 +144,9 @@ def probability_view(
 def _token(piece: ScoredPiece, is_own: bool) -> str:
     share, text = scale.probability(piece.logprob), piece.text
     what = kind(text)
-    classes = f"p{scale.probability_step(share)} e{scale.entropy_step(piece.entropy)}"
+    classes = f"p{scale.probability_step(share)}"
+    if piece.entropy is not None:
+        classes += f" e{scale.entropy_step(piece.entropy)}"
     if what != "text":
         classes += f" {what}"
     words = f"{spoken(text)} · {_odds(piece, share)}"
@@ -150,7 +159,10 @@ def _token(piece: ScoredPiece, is_own: bool) -> str:
 
 
 def _odds(piece: ScoredPiece, share: float) -> str:
-    return f"{scale.format_percent(share)} · entropy {scale.format_nats(piece.entropy)}"
+    odds = scale.format_percent(share)
+    if piece.entropy is None:
+        return odds
+    return f"{odds} · entropy {scale.format_nats(piece.entropy)}"
 
 
 def _legend(scheme: str, words: Iterable[str]) -> str:
@@ -163,13 +175,14 @@ def _legend(scheme: str, words: Iterable[str]) -> str:
 def _summary(tokens: Sequence[ScoredPiece]) -> str:
     count = len(tokens)
     likely = sum(scale.probability(piece.logprob) for piece in tokens) / count
-    unsure = sum(piece.entropy for piece in tokens) / count
+    told = [piece.entropy for piece in tokens if piece.entropy is not None]
     perplexity = scale.perplexity([piece.logprob for piece in tokens])
-    facts = (
+    facts = [
         ("perplexity", scale.format_perplexity(perplexity)),
         ("mean probability", scale.format_percent(likely)),
-        ("mean entropy", scale.format_nats(unsure)),
-    )
+    ]
+    if told:
+        facts.append(("mean entropy", scale.format_nats(sum(told) / len(told))))
     shown = "".join(f"<span>{name} <b>{value}</b></span>" for name, value in facts)
     return f'<p class="token-summary"><span><b>{_tokens(count)}</b></span>{shown}</p>'
 
@@ -241,7 +254,8 @@ def _row(
     what = kind(other.text)
     return (
         f'<tr{mark}><th scope="row"><code{_KINDS[what]}>{marked(other.text)}</code></th>'
-        f'<td class="id">{other.id}</td><td class="share">{scale.format_percent(share)}</td>'
+        f'<td class="id">{other.id if other.id >= 0 else "–"}</td>'
+        f'<td class="share">{scale.format_percent(share)}</td>'
         f'<td class="bar">{bar}</td>'
         f'<td class="share">{together}</td><td class="do">{last}</td></tr>'
     )

@@ -30,7 +30,7 @@ class ChatPage:
         opened = self.page.locator("#open-conversation").locator("textarea, input")
         expect(opened).not_to_have_value("")
         # The status arrives through the queue: from here on events reach the server.
-        expect(self.page.locator(".status-card")).to_contain_text("free")
+        expect(self.page.locator(".status-card .machine")).to_be_attached()
         return self
 
     # --- what there is

@@ -67,6 +67,7 @@ class FakeLibrary:
 
     takes_any: bool = True
     takes_folders: bool = True
+    is_remote: bool = False
     load_steps: int = 0
     in_memory: list[tuple[str, str]] = field(default_factory=lambda: [("fake/chat", "bf16")])
     loads: list[tuple[str, str, str]] = field(default_factory=list)
@@ -115,6 +116,9 @@ class FakeLibrary:
 
     def fits(self, row: Checkpoint, tokens: int = 8192) -> dict[str, PrecisionFit]:
         return memory.fits(row, BUDGET, tokens)
+
+    def unfollowed(self, row: Checkpoint) -> tuple[str, ...]:
+        return ()
 
     def attentions(self, row: Checkpoint) -> tuple[Attention, ...]:
         return (Attention.AUTO, Attention.EAGER)

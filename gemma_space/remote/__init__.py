@@ -1,0 +1,1 @@
+"""Generating on other servers: OpenAI-compatible ones, named by their addresses."""
