@@ -14,6 +14,8 @@ Does not know where it will be shown; `alerts` turns errors into words for peopl
     ├── LoadError                the files are there but do not make a working model
     ├── DownloadError            the files could not be brought here
     ├── GenerationError          the model failed while generating
+    ├── BusyError                too many requests are waiting
+    ├── ServerClosingError       the server is being shut down
     └── SettingsError            the environment asks for something impossible
 """
 
@@ -40,7 +42,11 @@ class InvalidRequestError(GemmaSpaceError):
 
 
 class InvalidControlError(InvalidRequestError):
-    """A generation control has the wrong type or lies outside its range."""
+    """A generation control has the wrong type or lies outside its range; `control` names it."""
+
+    def __init__(self, message: str, hint: str = "", control: str = "") -> None:
+        super().__init__(message, hint)
+        self.control = control
 
 
 class ContextLengthError(InvalidRequestError):
@@ -81,6 +87,14 @@ class DownloadError(GemmaSpaceError):
 
 class GenerationError(GemmaSpaceError):
     """The model failed while generating."""
+
+
+class BusyError(GemmaSpaceError):
+    """As many requests wait as may wait."""
+
+
+class ServerClosingError(GemmaSpaceError):
+    """The server is being shut down and takes no more requests."""
 
 
 class SettingsError(GemmaSpaceError):

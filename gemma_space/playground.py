@@ -88,8 +88,8 @@ class Playground:
             )
         token = settings.hf_token if settings.access == "deployer" else None
         access = Access(deployer_token=token.get_secret_value() if token else None)
-        own = _own_token(settings)()
-        return cls(served_checkpoints(settings.models, access, own), access, settings)
+        rows = served_checkpoints(settings.models, access, _own_token(settings)())
+        return cls(rows, access, settings)
 
     def default_params(self, model: str, token: str | None = None) -> SamplingParams:
         """The checkpoint's own sampling defaults; the seed is a placeholder."""
@@ -123,6 +123,7 @@ class Playground:
         params = self._params(row, request.controls)
         limits.check_messages(request.messages, request.system_prompt, request.reply_prefix)
         chat.require_chat_format(row.variant)
+        top = limits.check_logprobs(request.logprobs)
         chat.mend(request.messages)  # an empty message is refused before anything is loaded
         with self.library.lease(row, request.precision, token, request.attention) as (lease, notes):
             yield from lease.wait()
@@ -135,12 +136,12 @@ class Playground:
                 stop=params.stop,
             )
             recorder = Recorder(
-                served.key, params, stream,
+                served.key, params, stream, tokenizer=served.tokenizer,
                 prompt_ids=prompt.token_ids, dropped_messages=prompt.dropped_messages,
                 notes=(*notes, *served.notes, *prompt.notes), before=request.reply_prefix,
             )  # fmt: skip
             yield from recorder.record(
-                served.engine.stream(prompt.token_ids, params, max_time=self._max_time)
+                served.engine.stream(prompt.token_ids, params, top=top, max_time=self._max_time)
             )
 
     def complete(
@@ -171,9 +172,8 @@ class Playground:
             _check_room(len(given), row.context_length, params.max_new_tokens)
             stream = tokens.TextStream(served.tokenizer, stop=params.stop, show_special=True)
             recorder = Recorder(
-                served.key, params, stream,
+                served.key, params, stream, tokenizer=served.tokenizer,
                 prompt_ids=ids, begins_with=request.begins_with, notes=(*notes, *served.notes),
-                tokenizer=served.tokenizer,
             )  # fmt: skip
             yield from recorder.record(
                 served.engine.stream(given, params, top=top, max_time=self._max_time)

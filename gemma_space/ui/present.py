@@ -101,7 +101,7 @@ def found(title: str) -> str:
 def load_words(progress: LoadProgress, title: str) -> str:
     """Where a load stands, in one line."""
     if progress.phase == "access":
-        return f"Asking for access to {title}…"
+        return progress.note or f"Asking for access to {title}…"
     if progress.phase == "ready":
         return f"{title} is ready."
     verb = "Downloading" if progress.phase == "download" else "Loading"

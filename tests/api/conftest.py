@@ -56,7 +56,7 @@ def app(checkpoints: Checkpoints) -> Iterator[Served]:
     playground = Playground(rows, Access(probe=probe), settings)
     demo = build_app(playground, settings)
     _, url, _ = demo.launch(
-        prevent_thread_lock=True, quiet=True, server_port=free_port(), **launch_options()
+        prevent_thread_lock=True, quiet=True, server_port=free_port(), **launch_options(demo)
     )
     try:
         client = Client(url, verbose=False)

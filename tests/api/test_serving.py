@@ -136,8 +136,7 @@ from gemma_space.app import build_app, launch_options
 from gemma_space.playground import Playground
 settings = Settings.from_env()
 playground = Playground.from_settings(settings)
-build_app(playground, settings)
-launch_options()
+launch_options(build_app(playground, settings))
 heavy = {"torch", "transformers", "accelerate", "bitsandbytes", "peft", "safetensors"}
 names = [row.repo_id for row in playground.library.choices()]
 print(json.dumps({"heavy": sorted(heavy & set(sys.modules)), "names": names,
