@@ -37,11 +37,13 @@ class Beside:
     Attributes:
         admission: of the requests of all ways in.
         mcp_server: whether the endpoints are tools too.
+        finish_seconds: what replies have to finish once the server is told to stop.
     """
 
     admission: Admission
     routes: list[Route]
     mcp_server: bool
+    finish_seconds: float
 
 
 class Space(gr.Blocks):
@@ -73,7 +75,7 @@ def build_app(playground: Playground, settings: Settings) -> Space:
         api.register(cast(Playground, through_api))
     machine_routes = operations.routes(playground, admission, metrics)
     routes = [*machine_routes, *openai.routes(through_openai), *_closed_routes()]
-    demo.beside = Beside(admission, routes, settings.mcp)
+    demo.beside = Beside(admission, routes, settings.mcp, settings.shutdown_seconds)
     demo.queue(max_size=settings.queue_size, default_concurrency_limit=16)
     return demo
 
@@ -107,7 +109,7 @@ def serve(demo: Space, playground: Playground) -> None:
     demo.launch(prevent_thread_lock=True, **launch_options(demo))
     threading.Thread(target=playground.warm_up, name="warm-up", daemon=True).start()
     stop.wait()
-    operations.shut_down(demo, demo.beside.admission)
+    operations.shut_down(demo, demo.beside.admission, demo.beside.finish_seconds)
 
 
 def _closed_routes() -> list[Route]:

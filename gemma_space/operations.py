@@ -20,8 +20,7 @@ from gemma_space.metrics import CONTENT_TYPE, Metrics
 from gemma_space.playground import Playground
 
 log = logging.getLogger(__name__)
-FINISH_SECONDS = 20.0  # for replies that are being written when the server is told to stop
-END_SECONDS = 5.0  # for their last words, after that
+END_SECONDS = 5.0  # for the last words of replies that did not finish in time
 FLUSH_SECONDS = 2.0
 TICK_SECONDS = 0.1
 # What may still be asked for while the server closes.
@@ -82,11 +81,11 @@ def when_asked_to_stop() -> threading.Event:
     return asked
 
 
-def shut_down(demo: gr.Blocks, admission: Admission) -> None:
-    """Take nothing new, let replies finish for a while, end the others with a reason, close."""
+def shut_down(demo: gr.Blocks, admission: Admission, seconds: float) -> None:
+    """Take nothing new, let replies finish for so long, end the others with a reason, close."""
     admission.close()
     log.info("shutting down; %d requests are being served", admission.running)
-    if not admission.drain(FINISH_SECONDS):
+    if not admission.drain(seconds):
         admission.end()
         admission.drain(END_SECONDS)
     _flush(demo)

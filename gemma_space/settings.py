@@ -105,6 +105,12 @@ class Settings(BaseSettings):
     log_prompts: bool = Field(
         default=False, description="Whether the log line of a request has its prompt too."
     )
+    shutdown_seconds: float = Field(
+        default=15,
+        ge=0,
+        le=3600,
+        description="How long replies may go on once the server is told to stop.",
+    )
     hf_token: SecretStr | None = Field(
         default=None,
         validation_alias="HF_TOKEN",
