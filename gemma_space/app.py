@@ -105,11 +105,13 @@ def launch_options(demo: Space) -> dict[str, Any]:
 
 def serve(demo: Space, playground: Playground) -> None:
     """Serve until told to stop; heavy libraries and the default model load behind the page."""
-    stop = operations.when_asked_to_stop()
+    stop = operations.Stop()
+    stop.listen()
     demo.launch(prevent_thread_lock=True, **launch_options(demo))
     threading.Thread(target=playground.warm_up, name="warm-up", daemon=True).start()
-    stop.wait()
-    operations.shut_down(demo, demo.beside.admission, demo.beside.finish_seconds)
+    stop.asked.wait()
+    beside = demo.beside
+    operations.shut_down(demo, beside.admission, beside.finish_seconds, stop.hurry)
 
 
 def _closed_routes() -> list[Route]:

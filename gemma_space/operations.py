@@ -7,6 +7,7 @@ may begin in `admission`.
 import logging
 import signal
 import threading
+import time
 from typing import Any
 
 import gradio as gr
@@ -68,26 +69,38 @@ class ClosedDoor:
         return "/v1/" not in path and not path.rstrip("/").endswith(STOPS)
 
 
-def when_asked_to_stop() -> threading.Event:
-    """Set by SIGTERM or SIGINT; a second one ends the process at once."""
-    asked = threading.Event()
+class Stop:
+    """What the process was told by SIGTERM or SIGINT: once to stop, twice to hurry, and a third
+    time ends it at once."""
 
-    def stop(number: int, frame: Any) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        asked.set()
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.hurry = threading.Event()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    return asked
+    def listen(self) -> None:
+        """Begin to take the signals; in the main thread alone."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._heard)
+
+    def _heard(self, number: int, frame: Any) -> None:
+        if self.asked.is_set():
+            self.hurry.set()
+            signal.signal(number, signal.SIG_DFL)
+        self.asked.set()
 
 
-def shut_down(demo: gr.Blocks, admission: Admission, seconds: float) -> None:
+def shut_down(
+    demo: gr.Blocks, admission: Admission, seconds: float, hurry: threading.Event
+) -> None:
     """Take nothing new, let replies finish for so long, end the others with a reason, close."""
     admission.close()
     log.info("shutting down; %d requests are being served", admission.running)
-    if not admission.drain(seconds):
-        admission.end()
-        admission.drain(END_SECONDS)
+    end = time.monotonic() + seconds
+    while not admission.drain(TICK_SECONDS):
+        if hurry.is_set() or time.monotonic() > end:
+            admission.end()
+            admission.drain(END_SECONDS)
+            break
     _flush(demo)
     demo.close(verbose=False)
 

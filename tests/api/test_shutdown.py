@@ -24,7 +24,7 @@ from tests.tiny_checkpoints import Checkpoints
 
 SLOW = "google/gemma-3-1b-it"
 # A reply that is over sooner would not be cut off.
-LONG: dict[str, Any] = {"temperature": 0, "max_tokens": 1900, "extra_body": {"ignore_eos": True}}
+LONG: dict[str, Any] = {"temperature": 0, "max_tokens": 7900, "extra_body": {"ignore_eos": True}}
 
 
 @pytest.fixture
@@ -33,7 +33,8 @@ def app(checkpoints: Checkpoints, tmp_path: Path) -> Iterator[App]:
         hub.add(SLOW, checkpoints.folder(tiny.GEMMA_3))
         hub.open.add(SLOW)
         hub.faults.append(Fault("safetensors", "slow", times=None, bytes_per_second=500))
-        with running(tmp_path / "home", hub, GEMMA_SPACE_SHUTDOWN_SECONDS="5") as served:
+        told = {"GEMMA_SPACE_SHUTDOWN_SECONDS": "600", "GEMMA_SPACE_MAX_NEW_TOKENS": "8000"}
+        with running(tmp_path / "home", hub, **told) as served:
             yield served
 
 
@@ -52,36 +53,44 @@ def runs(process: psutil.Process) -> bool:
         return False
 
 
-def test_a_server_told_to_stop_says_so_to_all_and_leaves_nothing_behind(app: App) -> None:
+def test_a_server_told_to_stop_says_so_to_all_and_leaves_nothing_behind(
+    app: App, checkpoints: Checkpoints
+) -> None:
+    model = str(checkpoints.folder(tiny.GEMMA_3))
     client = OpenAI(base_url=app.url + "v1", api_key="none", **OPTIONS)
     gradio = Client(app.url, verbose=False)
-    load: Any = gradio.submit(model=SLOW, api_name="/load")
+    gradio.submit(model=SLOW, api_name="/load")
     children = until(psutil.Process(app.process.pid).children)
     job: Any = gradio.submit(
-        "Hello", temperature=0, max_new_tokens=1900, ignore_eos=True, api_name="/chat"
+        "Hello",
+        model=model,
+        temperature=0,
+        max_new_tokens=7900,
+        ignore_eos=True,
+        api_name="/chat",
     )
     stream: Any = client.chat.completions.create(
-        model=DEMO, messages=said("Hello"), stream=True, **LONG
+        model=model, messages=said("Hello"), stream=True, **LONG
     )
     pieces = iter(stream)
     until(lambda: next(pieces).choices[0].delta.content)
     until(lambda: job.outputs() and job.outputs()[-1]["text"])
 
     os.kill(app.process.pid, signal.SIGTERM)
-    until(lambda: httpx.get(app.url + "healthz").status_code == 503)
+    until(lambda: httpx.get(app.url + "healthz", timeout=60).status_code == 503)
     with pytest.raises(openai.InternalServerError, match="being shut down") as caught:
         client.chat.completions.create(model=DEMO, messages=said("Hello"))
     assert (caught.value.status_code, caught.value.code) == (503, "server_closing")
-    late = httpx.post(app.url + "gradio_api/call/v2/tokenize", json={"text": "Hello"})
+    late = httpx.post(app.url + "gradio_api/call/v2/tokenize", json={"text": "Hello"}, timeout=60)
     assert (late.status_code, late.json()["detail"][:23]) == (503, "This server is being sh")
 
+    os.kill(app.process.pid, signal.SIGTERM)
     with pytest.raises(openai.APIError, match="shut down before the reply was complete"):
         list(pieces)
     until(job.done)
     assert job.outputs()[-1]["finish_reason"] == "cancelled"
     assert app.process.wait(60) == 0
     until(lambda: not any(runs(child) for child in children))
-    load.cancel()
     lines = [text for text in app.printed.read_text().splitlines() if " request=" in text]
     assert [text.split("finish_reason=")[1].split()[0] for text in lines].count("cancelled") == 2
     assert "Traceback" not in app.printed.read_text()
