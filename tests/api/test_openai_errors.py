@@ -131,6 +131,25 @@ def test_a_callers_own_token_is_what_the_hub_is_asked_with(
     assert CANARY not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("headers", "acts"),
+    [({}, True), ({"sec-fetch-site": "same-origin"}, True),
+     ({"sec-fetch-site": "cross-site", "origin": "https://evil.example"}, False),
+     ({"host": "evil.example"}, False), ({"x-forwarded-for": "203.0.113.9"}, False)],
+    ids=str,
+)  # fmt: skip
+def test_the_owners_login_acts_for_the_owner_alone(
+    app: Served, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], acts: bool
+) -> None:
+    own = f"hf_ownOwnOwnOwn{len(str(headers))}"
+    monkeypatch.setattr(app.playground.visitors, "_own_token", lambda: own)
+    app.tokens_asked.clear()
+    body = HELLO | {"model": GATED.repo_id}
+    answer = httpx.post(app.url + "v1/chat/completions", json=body, headers=headers, timeout=60)
+    assert answer.status_code == (403 if acts else 401)
+    assert (own in app.tokens_asked) is acts
+
+
 def test_too_many_who_wait_are_told_to_come_back(app: Served) -> None:
     with ExitStack() as line:
         for _ in range(16 + 64):

@@ -1,9 +1,15 @@
 """What machines ask a server: is it well, is it ready, what is it doing."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gemma_space.limits import MAX_GENERATIONS
 from gemma_space.settings import Settings
 from tests.api.conftest import DEMO, Served
 from tests.api.openai_client import GREEDY, client, said
@@ -50,6 +56,24 @@ def test_every_way_in_is_counted(app: Served) -> None:
     assert after["memory_free_bytes",] > 0
     for name in ("model_evictions_total", "prefix_cache_bytes", "tokens_per_second_count"):
         assert (name,) in after
+
+
+def test_all_ways_in_share_the_places(app: Served) -> None:
+    with ExitStack() as line:
+        for _ in range(MAX_GENERATIONS):
+            line.enter_context(app.admission.enter())
+        job: Any = app.client.submit("Hello", max_new_tokens=3, api_name="/chat")
+        with ThreadPoolExecutor() as pool:
+            reply = pool.submit(
+                client(app).chat.completions.create, model=DEMO, messages=said("Hi"), **GREEDY
+            )
+            while app.admission.waiting < 2:  # the test's own limit ends this
+                time.sleep(0.02)
+            assert not job.done()
+            assert not reply.done()
+            line.close()
+            assert reply.result().choices[0].finish_reason
+    assert list(job)[-1]["finish_reason"]
 
 
 def test_figures_name_no_model(app: Served) -> None:

@@ -91,6 +91,6 @@ def test_a_server_told_to_stop_says_so_to_all_and_leaves_nothing_behind(
     assert job.outputs()[-1]["finish_reason"] == "cancelled"
     assert app.process.wait(60) == 0
     until(lambda: not any(runs(child) for child in children))
-    lines = [text for text in app.printed.read_text().splitlines() if " request=" in text]
+    lines = [text for text in app.printed.read_text().splitlines() if " endpoint=" in text]
     assert [text.split("finish_reason=")[1].split()[0] for text in lines].count("cancelled") == 2
     assert "Traceback" not in app.printed.read_text()
