@@ -29,7 +29,8 @@ def asked(
     async def session() -> Any:
         url = app.url + "gradio_api/mcp/"
         async with httpx.AsyncClient(headers=headers, timeout=60) as http:
-            async with streamable_http_client(url, http_client=http) as (reading, writing, _):
+            streams: Any = streamable_http_client(url, http_client=http)  # type: ignore[arg-type]
+            async with streams as (reading, writing, _):
                 async with mcp.ClientSession(reading, writing) as found:
                     await found.initialize()
                     return await work(found)
