@@ -242,11 +242,9 @@ class Playground:
         prompt = _render(tokenizer, row, request, params)
         return RenderedChat(
             prompt=tokenizer.decode(prompt.token_ids, skip_special_tokens=False),
-            token_ids=prompt.token_ids,
-            bos_count=prompt.bos_count,
-            dropped_messages=prompt.dropped_messages,
-            notes=prompt.notes,
-        )
+            token_ids=prompt.token_ids, bos_count=prompt.bos_count,
+            dropped_messages=prompt.dropped_messages, notes=prompt.notes,
+        )  # fmt: skip
 
     def pieces(
         self, ids: tuple[int, ...], model: str, token: str | None = None
