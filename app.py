@@ -8,6 +8,7 @@ from gemma_space.settings import Settings, hide_own_token, set_library_defaults
 redaction.install()
 set_library_defaults()  # before anything imports gradio or transformers
 
+from gemma_space import journal  # noqa: E402
 from gemma_space.app import build_app, serve  # noqa: E402
 from gemma_space.errors import GemmaSpaceError  # noqa: E402
 from gemma_space.playground import Playground  # noqa: E402
@@ -25,6 +26,7 @@ def main() -> None:
         playground = kind.from_settings(settings)
     except GemmaSpaceError as error:
         sys.exit(str(error))
+    journal.write_to_stderr()
     serve(build_app(playground, settings), playground)
 
 

@@ -63,7 +63,7 @@ def main() -> None:
     """Measure each history in a fresh browser context."""
     fake = FakePlayground()
     demo = build_app(cast(Playground, fake), Settings())
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(demo))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]

@@ -31,16 +31,19 @@ def errors_shown() -> Iterator[None]:
         yield
     except gr.Error:
         raise
-    except GemmaSpaceError as error:
-        raise gr.Error(
-            html.escape(str(error), quote=False), print_exception=False, duration=None
-        ) from None
-    except Exception:
-        reference = secrets.token_hex(3)
-        log.exception("unexpected error, reference %s", reference)
-        raise gr.Error(
-            f"Something went wrong on our side (reference {reference}). Try again; if it "
-            "happens again, the server's log has the details under this reference.",
-            print_exception=False,
-            duration=None,
-        ) from None
+    except Exception as error:
+        words = html.escape(str(worded(error)), quote=False)
+        raise gr.Error(words, print_exception=False, duration=None) from None
+
+
+def worded(error: Exception) -> GemmaSpaceError:
+    """An error as it may be shown: itself if it was raised on purpose, else a reference to the
+    log, where the rest of it goes."""
+    if isinstance(error, GemmaSpaceError):
+        return error
+    reference = secrets.token_hex(3)
+    log.error("unexpected error, reference %s", reference, exc_info=error)
+    return GemmaSpaceError(
+        f"Something went wrong on our side (reference {reference}).",
+        "Try again; if it happens again, the server's log has the details under this reference.",
+    )

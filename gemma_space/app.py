@@ -1,8 +1,9 @@
 """Composes the pieces into one Gradio app and serves it. Decides nothing else."""
 
 import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 from starlette.datastructures import MutableHeaders
@@ -12,42 +13,87 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gemma_space import api
+from gemma_space import api, operations
+from gemma_space.admission import Admission
+from gemma_space.api import openai
+from gemma_space.journal import Journal
+from gemma_space.limits import MAX_GENERATIONS
+from gemma_space.metrics import Metrics
+from gemma_space.observed import Observed
 from gemma_space.playground import Playground
 from gemma_space.settings import Settings
 from gemma_space.ui import page
 from gemma_space.ui.events import asked_by
-from gemma_space.visits import VisitorCookie
+from gemma_space.visits import McpOrigin, VisitorCookie
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SECONDS_PER_DAY = 86_400
 
 
-def build_app(playground: Playground, settings: Settings) -> gr.Blocks:
+@dataclass(frozen=True)
+class Beside:
+    """What is served beside the page.
+
+    Attributes:
+        admission: of the requests of all ways in.
+        mcp_server: whether the endpoints are tools too.
+        finish_seconds: what replies have to finish once the server is told to stop.
+    """
+
+    admission: Admission
+    routes: list[Route]
+    mcp_server: bool
+    finish_seconds: float
+
+
+class Space(gr.Blocks):
+    """The page, and what is served beside it."""
+
+    beside: Beside
+
+
+def build_app(playground: Playground, settings: Settings) -> Space:
     """Build the page and the public API in one `gr.Blocks`; nothing is loaded or started.
 
-    Launch it with `launch_options()`, which carries the theme, the styles and the routes.
+    Launch it with `launch_options(demo)`, which has the theme, the styles and the routes.
     """
-    with gr.Blocks(
+    admission = Admission(MAX_GENERATIONS, settings.queue_size, lambda: len(demo._queue))
+    metrics = Metrics(playground.library, admission) if settings.shows_metrics else None
+    journal = Journal(settings.log_prompts)
+    listeners = [journal, metrics] if metrics else [journal]
+    through_page = Observed(playground, "page", admission, listeners)
+    through_api = Observed(playground, "api", admission, listeners)
+    # Gradio's own queue stands before the other two.
+    through_openai = Observed(playground, "openai", admission, listeners, refuses=True)
+    with Space(
         title="Gemma Space",
         analytics_enabled=False,
         delete_cache=(SECONDS_PER_DAY, SECONDS_PER_DAY),
     ) as demo:
         with asked_by(playground.visitors):
-            page.build(playground, settings)
-        api.register(playground)
+            page.build(cast(Playground, through_page), settings)
+        api.register(cast(Playground, through_api))
+    machine_routes = operations.routes(playground, admission, metrics)
+    routes = [*machine_routes, *openai.routes(through_openai), *_closed_routes()]
+    demo.beside = Beside(admission, routes, settings.mcp, settings.shutdown_seconds)
     demo.queue(max_size=settings.queue_size, default_concurrency_limit=16)
     return demo
 
 
-def launch_options() -> dict[str, Any]:
+def launch_options(demo: Space) -> dict[str, Any]:
     """Keyword arguments for `demo.launch()` that every way of serving the app shares."""
     return {
         **page.launch_options(ASSETS),
         "app_kwargs": {
-            "routes": _routes(),
-            "middleware": [Middleware(PictureGuard), Middleware(VisitorCookie)],
+            "routes": demo.beside.routes,
+            "middleware": [
+                Middleware(operations.ClosedDoor, admission=demo.beside.admission),
+                Middleware(PictureGuard),
+                Middleware(VisitorCookie),
+                Middleware(McpOrigin),
+            ],
         },
+        "mcp_server": demo.beside.mcp_server,
         "run_history": False,  # it would keep every input, tokens too, in the visitor's browser
         "enable_monitoring": False,
         "show_error": False,
@@ -60,19 +106,20 @@ def launch_options() -> dict[str, Any]:
     }
 
 
-def serve(demo: gr.Blocks, playground: Playground) -> None:
-    """Serve until interrupted; heavy libraries and the default model load behind the page."""
-    demo.launch(prevent_thread_lock=True, **launch_options())
+def serve(demo: Space, playground: Playground) -> None:
+    """Serve until told to stop; heavy libraries and the default model load behind the page."""
+    stop = operations.Stop()
+    stop.listen()
+    demo.launch(prevent_thread_lock=True, **launch_options(demo))
     threading.Thread(target=playground.warm_up, name="warm-up", daemon=True).start()
-    demo.block_thread()
+    stop.asked.wait()
+    beside = demo.beside
+    operations.shut_down(demo, beside.admission, beside.finish_seconds, stop.hurry)
 
 
-def _routes() -> list[Route]:
-    return [
-        Route("/healthz", _healthz, methods=["GET"]),
-        # Gradio's own route writes the values of all inputs to disk and serves them to anyone.
-        Route("/gradio_api/deep_link", _not_found, methods=["GET", "POST"]),
-    ]
+def _closed_routes() -> list[Route]:
+    # Gradio's own route writes the values of all inputs to disk and serves them to anyone.
+    return [Route("/gradio_api/deep_link", _not_found, methods=["GET", "POST"])]
 
 
 class PictureGuard:
@@ -89,10 +136,6 @@ class PictureGuard:
             await send(message)
 
         await self._app(scope, receive, send_guarded if scope["type"] == "http" else send)
-
-
-async def _healthz(request: Request) -> Response:
-    return JSONResponse({"status": "ok"})
 
 
 async def _not_found(request: Request) -> Response:

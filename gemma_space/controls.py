@@ -124,13 +124,19 @@ def check(value: object, control: Control) -> int | float:
     noun = "a whole number" if control.kind is int else "a number"
     hint = f"Choose {noun} from {_shown(control.minimum)} to {_shown(control.maximum)}."
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidControlError(f"{control.name} is “{str(value)[:40]}”, not {noun}.", hint)
+        raise InvalidControlError(
+            f"{control.name} is “{str(value)[:40]}”, not {noun}.", hint, control.name
+        )
     if isinstance(value, float) and (
         not math.isfinite(value) or (control.kind is int and value != int(value))
     ):
-        raise InvalidControlError(f"{control.name} is {_shown(value)}, not {noun}.", hint)
+        raise InvalidControlError(
+            f"{control.name} is {_shown(value)}, not {noun}.", hint, control.name
+        )
     if not control.minimum <= value <= control.maximum:
-        raise InvalidControlError(f"{control.name} is {_shown(value)}, out of its range.", hint)
+        raise InvalidControlError(
+            f"{control.name} is {_shown(value)}, out of its range.", hint, control.name
+        )
     return control.kind(value)
 
 
@@ -138,19 +144,24 @@ def _check_stop(stop: object) -> tuple[str, ...]:
     if isinstance(stop, str):
         stop = (stop,)
     if not isinstance(stop, list | tuple) or not all(isinstance(text, str) for text in stop):
-        raise InvalidControlError("stop must be a list of texts.", 'For example ["\\n\\n", "END"].')
+        raise InvalidControlError(
+            "stop must be a list of texts.", 'For example ["\\n\\n", "END"].', "stop"
+        )
     kept = tuple(text for text in stop if text)
     if len(kept) > MAX_STOP_STRINGS or any(len(text) > MAX_STOP_LENGTH for text in kept):
         raise InvalidControlError(
             f"stop takes at most {MAX_STOP_STRINGS} texts of up to {MAX_STOP_LENGTH} characters.",
             "Use fewer or shorter stop strings.",
+            "stop",
         )
     return kept
 
 
 def _check_flag(value: object) -> bool:
     if not isinstance(value, bool):
-        raise InvalidControlError("ignore_eos must be true or false.", "Choose one of the two.")
+        raise InvalidControlError(
+            "ignore_eos must be true or false.", "Choose one of the two.", "ignore_eos"
+        )
     return value
 
 

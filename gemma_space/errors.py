@@ -15,6 +15,8 @@ Does not know where it will be shown; `alerts` turns errors into words for peopl
     ├── DownloadError            the files could not be brought here
     ├── GenerationError          the model failed while generating
     │   └── ServerError          another server, which has the model, did not do it
+    ├── BusyError                too many requests are waiting
+    ├── ServerClosingError       the server is being shut down
     └── SettingsError            the environment asks for something impossible
 """
 
@@ -41,7 +43,11 @@ class InvalidRequestError(GemmaSpaceError):
 
 
 class InvalidControlError(InvalidRequestError):
-    """A generation control has the wrong type or lies outside its range."""
+    """A generation control has the wrong type or lies outside its range; `control` names it."""
+
+    def __init__(self, message: str, hint: str = "", control: str = "") -> None:
+        super().__init__(message, hint)
+        self.control = control
 
 
 class ContextLengthError(InvalidRequestError):
@@ -101,6 +107,14 @@ class ServerError(GenerationError):
         self.elsewhere = elsewhere
         self.down = down
         self.rejected = rejected
+
+
+class BusyError(GemmaSpaceError):
+    """As many requests wait as may wait."""
+
+
+class ServerClosingError(GemmaSpaceError):
+    """The server is being shut down and takes no more requests."""
 
 
 class SettingsError(GemmaSpaceError):

@@ -19,7 +19,7 @@ from gemma_space.errors import AccessDeniedError
 from gemma_space.lease import Lease, ModelKey
 from gemma_space.model_source import ModelSource
 from gemma_space.registry import ModelRegistry
-from gemma_space.reports import Fit, LoadProgress, ModelRow, PrecisionFit, Status
+from gemma_space.reports import Fit, LoadProgress, ModelRow, PrecisionFit, Status, Turnover
 from gemma_space.settings import Settings
 from gemma_space.shelf import Shelf
 from gemma_space.types import Attention, Precision
@@ -110,6 +110,14 @@ class Library:
             queue=self._registry.requests(),
             cache_bytes=self._registry.cache_bytes(),
         )
+
+    def turnover(self) -> Turnover:
+        """How many models came into memory and were evicted so far."""
+        return self._registry.turnover()
+
+    def holds(self, repo_id: str) -> bool:
+        """Whether a model is in memory, in any precision. Instant; needs no torch."""
+        return any(row.repo_id == repo_id for row in self._registry.rows())
 
     def fits(
         self, row: Checkpoint, tokens: int = memory.CONVERSATION_TOKENS

@@ -92,8 +92,8 @@ class Playground:
             )
         token = settings.hf_token if settings.access == "deployer" else None
         access = Access(deployer_token=token.get_secret_value() if token else None)
-        own = _own_token(settings)()
-        return cls(served_checkpoints(settings.models, access, own), access, settings)
+        rows = served_checkpoints(settings.models, access, _own_token(settings)())
+        return cls(rows, access, settings)
 
     def default_params(self, model: str, token: str | None = None) -> SamplingParams:
         """The checkpoint's own sampling defaults; the seed is a placeholder."""
@@ -127,6 +127,7 @@ class Playground:
         params = self._params(row, request.controls)
         limits.check_messages(request.messages, request.system_prompt, request.reply_prefix)
         chat.require_chat_format(row.variant)
+        top = limits.check_logprobs(request.logprobs)
         chat.mend(request.messages)  # an empty message is refused before anything is loaded
         with self.library.lease(row, request.precision, token, request.attention) as (lease, notes):
             yield from lease.wait()
@@ -139,12 +140,12 @@ class Playground:
                 stop=params.stop,
             )
             recorder = Recorder(
-                served.key, params, stream,
+                served.key, params, stream, tokenizer=served.tokenizer,
                 prompt_ids=prompt.token_ids, dropped_messages=prompt.dropped_messages,
                 notes=(*notes, *served.notes, *prompt.notes), before=request.reply_prefix,
             )  # fmt: skip
             yield from recorder.record(
-                served.engine.stream(prompt.token_ids, params, max_time=self._max_time)
+                served.engine.stream(prompt.token_ids, params, top=top, max_time=self._max_time)
             )
 
     def complete(
@@ -175,9 +176,8 @@ class Playground:
             limits.check_room(len(given), row.context_length, params.max_new_tokens)
             stream = tokens.TextStream(served.tokenizer, stop=params.stop, show_special=True)
             recorder = Recorder(
-                served.key, params, stream,
+                served.key, params, stream, tokenizer=served.tokenizer,
                 prompt_ids=ids, begins_with=request.begins_with, notes=(*notes, *served.notes),
-                tokenizer=served.tokenizer,
             )  # fmt: skip
             yield from recorder.record(
                 served.engine.stream(given, params, top=top, max_time=self._max_time)
@@ -246,11 +246,9 @@ class Playground:
         prompt = _render(tokenizer, row, request, params)
         return RenderedChat(
             prompt=tokenizer.decode(prompt.token_ids, skip_special_tokens=False),
-            token_ids=prompt.token_ids,
-            bos_count=prompt.bos_count,
-            dropped_messages=prompt.dropped_messages,
-            notes=prompt.notes,
-        )
+            token_ids=prompt.token_ids, bos_count=prompt.bos_count,
+            dropped_messages=prompt.dropped_messages, notes=prompt.notes,
+        )  # fmt: skip
 
     def pieces(
         self, ids: tuple[int, ...], model: str, token: str | None = None

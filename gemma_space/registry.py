@@ -8,23 +8,15 @@ An adapter is an entry of its own that stands on its base's entry.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from gemma_space import memory
 from gemma_space.catalog import Checkpoint
 from gemma_space.errors import InvalidRequestError, ModelTooLargeError
-from gemma_space.lease import (
-    TICK_SECONDS,
-    Charges,
-    Entry,
-    Lease,
-    ModelKey,
-    Report,
-    ServedModel,
-)
+from gemma_space.lease import TICK_SECONDS, Charges, Entry, Lease, ModelKey, Report, ServedModel
 from gemma_space.memory import show_bytes
-from gemma_space.reports import LoadedRow
+from gemma_space.reports import LoadedRow, Turnover
 from gemma_space.room import Resident, Room, plan
 from gemma_space.types import Precision
 
@@ -63,6 +55,7 @@ class ModelRegistry:
         self._lock = threading.Condition()
         self._entries: dict[ModelKey, Entry] = {}
         self._watching = False
+        self._loads = self._evictions = 0
 
     @contextmanager
     def lease(self, key: ModelKey, token: str | None = None) -> Iterator[Lease]:
@@ -114,8 +107,7 @@ class ModelRegistry:
             ]
             if not found:
                 raise InvalidRequestError(
-                    "This model is not loaded in this precision.",
-                    "The status says what is loaded.",
+                    "This model is not loaded in this precision.", "The status says what is loaded."
                 )
             if any(entry.in_use for entry in found):
                 raise InvalidRequestError(
@@ -146,6 +138,10 @@ class ModelRegistry:
         """What conversations keep between their turns, of all models."""
         with self._lock:
             return sum(e.served.engine.cache_bytes for e in self._entries.values() if e.served)
+
+    def turnover(self) -> Turnover:
+        """How many models came and were evicted so far."""
+        return Turnover(loads=self._loads, evictions=self._evictions)
 
     def _await_cancelled(self, key: ModelKey) -> None:
         """A cancelled load of the same model gives its memory back before another begins."""
@@ -226,8 +222,12 @@ class ModelRegistry:
                 "Choose a lower precision or a smaller model.",
             )
         if room.needed_bytes and room.evict:
-            log.info("evicting %s", ", ".join(k.title for k in room.evict))
-            self._drop([self._entries[k] for k in room.evict])
+            self._evict([self._entries[k] for k in room.evict], "for another model")
+
+    def _evict(self, entries: Sequence[Entry], why: str) -> None:
+        log.info("evicting %s: %s", why, ", ".join(entry.key.title for entry in entries))
+        self._evictions += len(entries)
+        self._drop(entries)
 
     def _drop(self, entries: Iterable[Entry]) -> None:
         """Let go of models nobody uses and give their memory back."""
@@ -257,6 +257,7 @@ class ModelRegistry:
         except BaseException as error:
             entry.fail(error)
         with self._lock:
+            self._loads += entry.served is not None
             if entry.served is None or (entry.cancelled and not entry.leases):
                 if self._entries.get(entry.key) is entry:
                     del self._entries[entry.key]
@@ -293,8 +294,7 @@ class ModelRegistry:
                 }
                 over = [e for e, at in due.items() if at <= now]
                 if over:
-                    log.info("evicting after idle time: %s", ", ".join(e.key.title for e in over))
-                    self._drop(over)
+                    self._evict(over, "after idle time")
                     continue
                 self._lock.wait(min(due.values()) - now)
             self._watching = False

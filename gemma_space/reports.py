@@ -135,6 +135,14 @@ class LoadedRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Turnover:
+    """How many models were brought into memory, and how many left for others or for idleness."""
+
+    loads: int
+    evictions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """The machine and what is in its memory.
 

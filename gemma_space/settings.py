@@ -95,6 +95,23 @@ class Settings(BaseSettings):
         default=64, ge=1, le=10_000, description="How many requests may wait before newcomers "
         "are told to come back later.",
     )  # fmt: skip
+    mcp: bool = Field(
+        default=True, description="Whether the public endpoints are tools for MCP clients too."
+    )
+    metrics: bool | None = Field(
+        default=None,
+        description="Whether `/metrics` tells Prometheus what is going on, to anyone who asks. "
+        "Empty: yes where the page listens on this machine alone.",
+    )
+    log_prompts: bool = Field(
+        default=False, description="Whether the log line of a request has its prompt too."
+    )
+    shutdown_seconds: float = Field(
+        default=15,
+        ge=0,
+        le=3600,
+        description="How long replies may go on once the server is told to stop.",
+    )
     hf_token: SecretStr | None = Field(
         default=None,
         validation_alias="HF_TOKEN",
@@ -157,6 +174,11 @@ class Settings(BaseSettings):
         """Whether the page listens on this machine alone, as far as this process can know."""
         alone = self.server_name in ("", "127.0.0.1", "localhost", "::1")
         return alone and not (self.share or self.space_id or self.root_path)
+
+    @property
+    def shows_metrics(self) -> bool:
+        """Whether figures about the server are served."""
+        return self.own_machine if self.metrics is None else self.metrics
 
     @property
     def lends_to_owner(self) -> bool:

@@ -90,6 +90,7 @@ class ChatRequest:
     `messages` ends with the user turn to answer. `reply_prefix` is text the reply already
     begins with (Continue); it is part of every `Generation.text` that comes back. `thinking` says
     whether the model thinks first, where its template knows of that; None: as the template likes.
+    `logprobs` is that of `CompletionRequest`.
     """
 
     messages: tuple[Message, ...]
@@ -100,6 +101,7 @@ class ChatRequest:
     controls: Controls = Controls()
     reply_prefix: str = ""
     thinking: bool | None = None
+    logprobs: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from gemma_space.visitors import Visitor
 COOKIE = "gemma_space_visitor"
 SECURE_COOKIE = f"__Host-{COOKIE}"  # no other site of the same domain can set it
 KEY = re.compile(r"[A-Za-z0-9_-]{43}")
+MCP_PATH = "/gradio_api/mcp"
 # What proxies and tunnels add; any of them means that somebody else may be behind the request.
 FORWARDED = re.compile(
     r"forwarded|via|cf-.*|x-(forwarded|real|original|client|cluster)-?.*|true-client-ip", re.I
@@ -88,6 +89,22 @@ class VisitorCookie:
             await send(message)
 
         await self._app(scope, receive, send_named)
+
+
+class McpOrigin:
+    """Marks what others than this machine ask over MCP.
+
+    Gradio's MCP server asks the endpoints anew, from this machine and with the caller's headers;
+    what else showed where the caller is would be lost on the way.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and MCP_PATH in scope["path"] and not _is_local(Request(scope)):
+            scope = {**scope, "headers": [*scope["headers"], (b"via", b"mcp")]}
+        await self._app(scope, receive, send)
 
 
 def _has_name(scope: Scope) -> bool:

@@ -33,6 +33,7 @@ class App:
     home: Path
     printed: Path
     hub: StandInHub
+    process: subprocess.Popen[bytes]
 
     def holds(self, secrets: Sequence[str]) -> list[str]:
         """Where on the disk, or in what was printed, one of these is found."""
@@ -64,7 +65,7 @@ def running(home: Path, hub: StandInHub, **more: str) -> Iterator[App]:
         try:
             url = f"http://127.0.0.1:{port}/"
             _until_served(url, process)
-            yield App(url, home, printed, hub)
+            yield App(url, home, printed, hub, process)
         finally:
             process.terminate()
             process.wait(20)

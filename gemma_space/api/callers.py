@@ -1,6 +1,6 @@
 """What all endpoints share: who calls, arguments that came as JSON, streams."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from gemma_space.visitors import Visitors
 from gemma_space.visits import visitor_of
 
 UPDATE_SECONDS = 0.05
+MCP_HEADER = "x-gradio-user"  # how Gradio marks what its MCP server passes on
 T = TypeVar("T")
 
 
@@ -30,13 +31,26 @@ def caller_tokens(
 ) -> Callable[[gr.Request | None, gr.OAuthToken | None], str | None]:
     """How to find a caller's token: their own, else the server's login for its own machine.
 
-    What was pasted into the page is the browser's; a caller has no part in it.
+    What was pasted into the page is the browser's; a caller has no part in it. Over MCP a token
+    comes as a header, because a tool's arguments are no place for it.
     """
 
     def token_of(caller: gr.Request | None, oauth_token: gr.OAuthToken | None) -> str | None:
+        if oauth_token is None and caller is not None and caller.request is not None:
+            over_mcp = caller.headers.get(MCP_HEADER) == "mcp"
+            found = bearer_token(caller.headers) if over_mcp else None
+            oauth_token = gr.OAuthToken(token=found, scope="", expires_at=0) if found else None
         return visitors.token(replace(visitor_of(caller, oauth_token), key=""))
 
     return token_of
+
+
+def bearer_token(headers: Mapping[str, str]) -> str | None:
+    """The Hub token in an `Authorization` header; other keys, which many clients insist on
+    sending, count as none."""
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    value = value.strip()
+    return value if scheme.lower() == "bearer" and value.startswith("hf_") else None
 
 
 def text_in(name: str, value: object) -> str:

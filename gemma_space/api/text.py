@@ -10,7 +10,6 @@ import gradio as gr
 from gradio.events import api as add_endpoint
 
 from gemma_space import attention as attentions
-from gemma_space import chat
 from gemma_space import precision as precisions
 from gemma_space.alerts import errors_shown
 from gemma_space.api.callers import (
@@ -21,6 +20,7 @@ from gemma_space.api.callers import (
     stream,
     text_in,
 )
+from gemma_space.chat import read_messages
 from gemma_space.limits import MAX_GENERATIONS
 from gemma_space.playground import Playground
 from gemma_space.public_json import as_json, generation_json, scoring_json
@@ -45,7 +45,7 @@ def register_generation(playground: Playground) -> None:
     """Add the endpoints that write text."""
     token_of = caller_tokens(playground.visitors)
 
-    async def chat_endpoint(
+    async def chat(
         message: str,
         history: list[dict[str, Any]] = [],  # noqa: B006 - never changed; a JSON default
         system_prompt: str = "",
@@ -86,7 +86,7 @@ def register_generation(playground: Playground) -> None:
         with errors_shown():
             request = ChatRequest(
                 messages=(
-                    *chat.read_messages(history),
+                    *read_messages(history),
                     Message(role="user", content=text_in("message", message)),
                 ),
                 system_prompt=text_in("system_prompt", system_prompt),
@@ -169,7 +169,7 @@ def register_generation(playground: Playground) -> None:
             if isinstance(update, Generation):
                 yield generation_json(update, with_tokens=logprobs > 0)
 
-    add_endpoint(chat_endpoint, api_name="chat", **GENERATION)
+    add_endpoint(chat, api_name="chat", **GENERATION)
     add_endpoint(generate, api_name="generate", **GENERATION)
 
 
@@ -221,7 +221,7 @@ def register_tokens(playground: Playground) -> None:
         with errors_shown():
             return as_json(
                 playground.render_chat(
-                    chat.read_messages(messages), model, text_in("system_prompt", system_prompt),
+                    read_messages(messages), model, text_in("system_prompt", system_prompt),
                     token_of(caller, oauth_token), _thinking(thinking),
                 )
             )  # fmt: skip

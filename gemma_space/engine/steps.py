@@ -17,7 +17,7 @@ from gemma_space.engine.kv import RowsCache
 from gemma_space.engine.prefix_cache import PrefixCache
 from gemma_space.engine.request import Request
 from gemma_space.engine.sampling import Sampler
-from gemma_space.errors import GemmaSpaceError, GenerationError
+from gemma_space.errors import GemmaSpaceError, GenerationError, InvalidRequestError
 
 log = logging.getLogger(__name__)
 PREFILL_TOKENS = {"cpu": 128, "cuda": 1024}  # of one chunk; a step must stay well under a second
@@ -117,7 +117,7 @@ class Steps:
     def _begin(self, request: Request) -> None:
         size = self._model.config.get_text_config().vocab_size
         if not request.ids or not all(0 <= token_id < size for token_id in request.ids):
-            raise GenerationError(
+            raise InvalidRequestError(
                 "The prompt has tokens that this model does not know.", "Send it as text."
             )
         # Of what was computed before, only the logits of the last token could be had again.

@@ -102,7 +102,7 @@ def found(title: str) -> str:
 def load_words(progress: LoadProgress, title: str) -> str:
     """Where a load stands, in one line."""
     if progress.phase == "access":
-        return f"Asking for access to {title}…"
+        return progress.note or f"Asking for access to {title}…"
     if progress.note and not progress.total_bytes and progress.phase == "load":
         return progress.note
     if progress.phase == "ready":

@@ -8,6 +8,7 @@ import pytest
 from gradio_client import Client
 
 from gemma_space.access import Access
+from gemma_space.admission import Admission
 from gemma_space.app import build_app, launch_options
 from gemma_space.catalog import hub_catalog
 from gemma_space.hub import Answer
@@ -32,6 +33,7 @@ class Served:
     client: Client
     playground: Playground
     folders: dict[str, str]
+    admission: Admission
     tokens_asked: list[str | None] = field(default_factory=list)
 
 
@@ -56,10 +58,10 @@ def app(checkpoints: Checkpoints) -> Iterator[Served]:
     playground = Playground(rows, Access(probe=probe), settings)
     demo = build_app(playground, settings)
     _, url, _ = demo.launch(
-        prevent_thread_lock=True, quiet=True, server_port=free_port(), **launch_options()
+        prevent_thread_lock=True, quiet=True, server_port=free_port(), **launch_options(demo)
     )
     try:
         client = Client(url, verbose=False)
-        yield Served(url, client, playground, folders, tokens_asked)
+        yield Served(url, client, playground, folders, demo.beside.admission, tokens_asked)
     finally:
         demo.close()

@@ -58,7 +58,7 @@ def served(
 ) -> Iterator[str]:
     """The whole app on `playground`, at the address this gives."""
     demo = build_app(playground, settings or Settings())
-    options = launch_options()
+    options = launch_options(demo)
     _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, server_port=port, **options)
     try:
         yield url

@@ -20,7 +20,7 @@ from gemma_space.engine.prefix_cache import PrefixCache
 from gemma_space.engine.request import Request
 from gemma_space.engine.sampling import Sampler
 from gemma_space.engine.steps import Steps
-from gemma_space.errors import GemmaSpaceError, GenerationError
+from gemma_space.errors import GemmaSpaceError, GenerationError, InvalidRequestError
 from tests import tiny_checkpoints as tiny
 from tests.tiny_checkpoints import Checkpoints
 from tests.unit.test_engine_exact import WORDS
@@ -142,7 +142,7 @@ def test_ids_that_the_model_does_not_know_are_refused(faulty: Faulty, ids: list[
     finish(engine, others[0], bad, others[1])
     said, error = reply(bad)
     assert said == []
-    assert isinstance(error, GenerationError)
+    assert isinstance(error, InvalidRequestError)
     assert "does not know" in error.message
     check_others(faulty, others)
 

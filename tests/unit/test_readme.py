@@ -21,7 +21,7 @@ def front(name: str) -> str:
 
 def test_the_space_runs_the_pinned_gradio() -> None:
     requirements = (ROOT / "requirements.txt").read_text(encoding="utf-8")
-    assert f"gradio[oauth]=={front('sdk_version')}\n" in requirements
+    assert f"gradio[mcp,oauth]=={front('sdk_version')}\n" in requirements
 
 
 def test_the_space_starts_our_app() -> None:

@@ -27,6 +27,9 @@ def test_an_empty_environment_gives_the_defaults(monkeypatch: pytest.MonkeyPatch
     assert settings.idle_seconds == 3600
     assert settings.cpu_offload is False
     assert settings.takes_any_gemma is True
+    assert settings.mcp is settings.shows_metrics is True
+    assert settings.log_prompts is False
+    assert settings.shutdown_seconds == 15
 
 
 def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +54,10 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         GEMMA_SPACE_IDLE_SECONDS="90.5",
         GEMMA_SPACE_CPU_OFFLOAD="true",
         GEMMA_SPACE_ALLOW_ANY_GEMMA="false",
+        GEMMA_SPACE_MCP="false",
+        GEMMA_SPACE_METRICS="false",
+        GEMMA_SPACE_LOG_PROMPTS="1",
+        GEMMA_SPACE_SHUTDOWN_SECONDS="2.5",
         HF_TOKEN="hf_canary123456",
         GEMMA_SPACE_UNKNOWN="is no error",
     )
@@ -62,6 +69,9 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.idle_seconds == 90.5
     assert settings.cpu_offload is True
     assert settings.allow_any_gemma is settings.takes_any_gemma is False
+    assert settings.mcp is settings.metrics is settings.shows_metrics is False
+    assert settings.log_prompts is True
+    assert settings.shutdown_seconds == 2.5
     assert settings.hf_token is not None
     assert settings.hf_token.get_secret_value() == "hf_canary123456"
 
@@ -106,7 +116,8 @@ def test_the_token_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
         ("GEMMA_SPACE_IDLE_SECONDS", "-1"), ("GEMMA_SPACE_IDLE_SECONDS", "an hour"),
         ("GEMMA_SPACE_IDLE_SECONDS", "nan"), ("GEMMA_SPACE_IDLE_SECONDS", "inf"),
         ("GEMMA_SPACE_IDLE_SECONDS", "1e12"), ("GEMMA_SPACE_CPU_OFFLOAD", "maybe"),
-        ("GEMMA_SPACE_ALLOW_ANY_GEMMA", "some"),
+        ("GEMMA_SPACE_ALLOW_ANY_GEMMA", "some"), ("GEMMA_SPACE_SHUTDOWN_SECONDS", "-1"),
+        ("GEMMA_SPACE_METRICS", "some"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_by_the_variables_name(

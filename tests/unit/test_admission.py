@@ -1,0 +1,83 @@
+"""Who may begin: places in order, one limit for all, nobody once it is closed."""
+
+import threading
+from contextlib import ExitStack
+
+import pytest
+
+from gemma_space.admission import Admission
+from gemma_space.errors import BusyError, ServerClosingError
+
+
+def has_place(turn: object) -> bool:
+    """Whether whoever waits would go on now."""
+    return next(turn, "begins") == "begins"  # type: ignore[call-overload]
+
+
+def test_so_many_run_and_the_others_follow_in_order() -> None:
+    admission = Admission(places=2, most_waiting=9)
+    with ExitStack() as first, ExitStack() as second, ExitStack() as rest:
+        turns = [s.enter_context(admission.enter()) for s in (first, second, rest, rest)]
+        assert [has_place(turn) for turn in turns] == [True, True, False, False]
+        assert (admission.running, admission.waiting) == (2, 2)
+        second.close()
+        assert [has_place(turn) for turn in turns[2:]] == [True, False]
+        first.close()
+        assert has_place(turns[3])
+    assert (admission.running, admission.waiting) == (0, 0)
+
+
+def test_who_leaves_the_line_lets_the_next_one_up() -> None:
+    admission = Admission(places=1, most_waiting=9)
+    with ExitStack() as first, ExitStack() as second, ExitStack() as third:
+        for stack in (first, second):
+            stack.enter_context(admission.enter())
+        turn = third.enter_context(admission.enter())
+        second.close()
+        assert not has_place(turn)
+        first.close()
+        assert has_place(turn)
+
+
+@pytest.mark.parametrize(("elsewhere", "joins"), [(0, 2), (1, 1), (5, 0)])
+def test_too_many_who_wait_are_refused_wherever_they_wait(elsewhere: int, joins: int) -> None:
+    admission = Admission(1, 2, lambda: elsewhere)
+    with ExitStack() as line:
+        line.enter_context(admission.enter(refuses=True))
+        for _ in range(joins):
+            line.enter_context(admission.enter(refuses=True))
+        with pytest.raises(BusyError, match="1 requests are running"):
+            line.enter_context(admission.enter(refuses=True))
+        assert admission.waiting == joins
+        line.enter_context(admission.enter())  # it waited in a queue of its own
+        assert admission.waiting == joins + 1
+
+
+def test_nobody_comes_in_once_it_is_closed_and_those_inside_finish() -> None:
+    admission = Admission(1, 2)
+    with ExitStack() as line:
+        line.enter_context(admission.enter())
+        waits = line.enter_context(admission.enter())
+        admission.close()
+        with pytest.raises(ServerClosingError):
+            line.enter_context(admission.enter())
+        assert not admission.drain(0)
+        admission.end()
+        assert has_place(waits), "to be told that it is over"
+    assert admission.drain(0)
+
+
+def test_draining_ends_with_the_last_one() -> None:
+    admission, inside, leave = Admission(1, 2), threading.Event(), threading.Event()
+
+    def request() -> None:
+        with admission.enter():
+            inside.set()
+            leave.wait()
+
+    thread = threading.Thread(target=request)
+    thread.start()
+    inside.wait()
+    threading.Timer(0.05, leave.set).start()
+    assert admission.drain(60)
+    thread.join()
