@@ -97,7 +97,7 @@ class Reader:
             if chunk.token_id is not None:
                 times.append(self._clock())
                 self.done = self.tokens + len(times) * SPEED_WEIGHT
-            yield f"Writing a few tokens in {served.key.precision}"
+            yield f"{served.key.precision}: writing a few tokens"
         elapsed = times[-1] - times[0] if times else 0.0
         return ((len(times) - 1) / elapsed if elapsed > 0 else None), shared
 
@@ -119,7 +119,7 @@ class Reader:
                     "Measure shorter texts.",
                 )
             self.done = row + chunk.prompt_done_tokens
-            yield f"Text {at:,} of {len(self._texts):,} in {served.key.precision}"
+            yield f"{served.key.precision}: text {at:,} of {len(self._texts):,}"
 
     def _figures(self, served: ServedModel, texts: list[list[Place]]) -> Figures:
         places = [place for text in texts for place in text]

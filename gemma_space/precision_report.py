@@ -124,7 +124,7 @@ class _Run:
         yield replace(self._report, share=1.0)
 
     def _measure(self, wanted: Precision) -> Generator[Step, None, Figures]:
-        yield self._state(f"Loading {wanted}", 0)
+        yield self._state(f"{wanted}: getting it ready", 0)
         with self._library.lease(self._row, wanted, self._token, self._request.attention) as (
             lease,
             notes,

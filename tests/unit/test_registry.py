@@ -42,9 +42,7 @@ class IdleEngine:
     def score(self, token_ids: tuple[int, ...], **_: Any) -> Iterator[GenerationChunk]:
         return iter(())
 
-    def examine(
-        self, token_ids: tuple[int, ...], look: Any, **_: Any
-    ) -> Iterator[GenerationChunk]:
+    def examine(self, token_ids: tuple[int, ...], look: Any, **_: Any) -> Iterator[GenerationChunk]:
         return iter(())
 
 
