@@ -14,8 +14,9 @@ from gemma_space.memory import show_bytes
 from gemma_space.precision_figures import LOSSES, Figures, PrecisionReport, WorstToken
 from gemma_space.ui import figures
 from gemma_space.ui.figures import NOT_THERE, Bar
-from gemma_space.ui.token_text import running
+from gemma_space.ui.token_text import spoken
 
+FEW_TOKENS = 300
 BAR = '<div class="load report-progress"'
 
 
@@ -25,6 +26,7 @@ class _Measure:
 
     Attributes:
         better: which way is better, in a few words.
+        unit: for the table, where values do not name it.
         value: None where there is none.
         full: what the chart's width stands for; None: the largest value.
         compared: the reference has no value of its own.
@@ -34,6 +36,7 @@ class _Measure:
     better: str
     value: Callable[[Figures], float | None]
     show: Callable[[float], str]
+    unit: str = ""
     full: float | None = None
     compared: bool = False
 
@@ -44,7 +47,7 @@ def _number(value: float) -> str:
 
 MEASURES = (
     _Measure(
-        title="Mean KL divergence", better="nats per token; 0 would be the same",
+        title="Mean KL divergence", better="nats per token; 0 is the same", unit="nats per token",
         value=lambda one: one.divergence, show=lambda v: "∞" if math.isinf(v) else f"{v:.3g}",
         compared=True,
     ),
@@ -58,7 +61,7 @@ MEASURES = (
         value=lambda one: one.perplexity, show=_number,
     ),
     _Measure(
-        title="Speed", better="tokens written per second",
+        title="Speed", better="tokens written per second", unit="tokens per second",
         value=lambda one: one.tokens_per_second, show=lambda v: f"{v:.3g}",
     ),
     _Measure(
@@ -139,6 +142,10 @@ def _remarks(report: PrecisionReport) -> list[str]:
     """What was not measured, or not quite, and where it ran."""
     told = [f"{one.precision} was not measured: {one.problem}" for one in report.candidates
             if one.problem]  # fmt: skip
+    if report.tokens < FEW_TOKENS:
+        told.append(
+            f"Only {report.tokens:,} tokens were read: other texts may well give other figures."
+        )
     told += [
         f"Others were served while {one.precision} wrote: its speed alone is higher."
         for one in report.measured
@@ -206,7 +213,8 @@ def _table(report: PrecisionReport) -> str:
         for one in shown
     )
     lines = "".join(
-        f'<tr><th scope="row">{measure.title}</th>{_cells(report, measure, shown)}</tr>'
+        f'<tr><th scope="row">{measure.title}{measure.unit and ", " + measure.unit}</th>'
+        f"{_cells(report, measure, shown)}</tr>"
         for measure in MEASURES
     )
     return (
@@ -259,7 +267,7 @@ def _token(token: WorstToken) -> str:
     before = " ".join(token.before.split())
     return (
         f'<tr><td><span class="before">{token.text}: …{escape(before)}</span>'
-        f"<mark>{running(token.token)}</mark></td>"
+        f"<mark>{escape(spoken(token.token))}</mark></td>"
         f"<td>{_guess(token.expected, token.expected_share)}</td>"
         f"<td>{_guess(token.instead, token.instead_share)}</td>"
         f'<td class="number">{"∞" if math.isinf(token.divergence) else f"{token.divergence:.3g}"}'
@@ -268,4 +276,4 @@ def _token(token: WorstToken) -> str:
 
 
 def _guess(text: str, share: float) -> str:
-    return f"<code>{running(text)}</code> {share:.0%}"
+    return f"<code>{escape(spoken(text))}</code> {share:.0%}"
