@@ -67,8 +67,13 @@ def build(playground: Playground, settings: Settings) -> None:
         with gr.Tab("Precision", id="precision"), gr.Column(elem_id="precision-tab"):
             reports = PrecisionReports(playground.library, settings.max_time or None)
             report = ReportTab.build(reports, playground.library, panel, first)
-    if lends:
-        gr.HTML(terms_notice(playground.library.choices()), elem_id="terms-notice")
+    notice = terms_notice(
+        row
+        for row in playground.library.choices()
+        if lends or (row.is_local and not settings.own_machine)
+    )
+    if notice:
+        gr.HTML(notice, elem_id="terms-notice")
     choosing = Choosing(playground.library, panel, (panel.card, models.card))
     changes = choosing.wire(uses=[*replies, *prompt.wire(), *report.wire()])
     prompt.wire_files(choosing)
