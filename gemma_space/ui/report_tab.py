@@ -156,7 +156,7 @@ class ReportTab:
             model=row.repo_id,
             texts=prompt_set.split(values[self.texts] or ""),
             reference=Precision(values[self.reference]),
-            candidates=tuple(Precision(name) for name in values[self.candidates]),
+            candidates=tuple(one for one in row.precisions if str(one) in values[self.candidates]),
             attention=Attention(values[self.panel.attention]),
         )
 

@@ -28,7 +28,7 @@ from gemma_space.playground import Playground
 from gemma_space.precision_figures import Figures, PrecisionReport, mean_and_error
 from gemma_space.precision_report import PrecisionReports, ReportRequest
 from gemma_space.reports import LoadProgress
-from gemma_space.settings import Settings
+from gemma_space.settings import DEMO_ADAPTER, DEMO_MODEL, Settings
 from gemma_space.shelf import served_checkpoints
 from gemma_space.types import Precision
 from tests import tiny_checkpoints as tiny
@@ -245,6 +245,21 @@ def test_numbers_that_overflow_are_a_reason(checkpoints: Checkpoints) -> None:
     folder = str(checkpoints.poisoned())
     with pytest.raises(GenerationError, match="overflowed"):
         measured(library(folder), ask(folder, (f"One {tiny.POISON} too many",)))
+
+
+def test_an_adapter_is_measured_with_its_base() -> None:
+    shelf = Playground(
+        served_checkpoints([str(DEMO_ADAPTER), str(DEMO_MODEL)]), Access(probe=no_hub), Settings()
+    ).library
+    found = {
+        row.variant: measured(shelf, ask(row.repo_id, TEXTS[:1], candidates=(INT4,)))
+        for row in shelf.choices()
+    }
+    adapted, alone = (found[name].reference for name in ("adapter", "instruct"))
+    assert adapted is not None
+    assert alone is not None
+    assert adapted.perplexity != pytest.approx(alone.perplexity, rel=1e-3)
+    assert adapted.nbytes > alone.nbytes
 
 
 # --- requests -----------------------------------------------------------------------------------
