@@ -15,6 +15,8 @@ from gemma_space.catalog import Checkpoint
 from gemma_space.settings import ASSETS, DEMO_MODEL
 
 FOLDER = ASSETS / "cards"
+GEMMA = "gemma"  # the licence, by its name on the Hub
+GEMMA_CITATION = "gemma_2024"  # where a Gemma has no card here
 Text = Annotated[str, Field(min_length=1)]
 Figure = Annotated[float, Field(ge=0, le=100)]
 
@@ -216,7 +218,8 @@ class About:
             no figure is its own.
         size: its column in the tables; empty for none.
         tables, compared: figures to show; none without a size.
-        license: None for a licence that is not described here.
+        licenses: its own, then its base's where that is another; each None where it is not
+            described here.
         citation: BibTeX; empty where none is known.
     """
 
@@ -226,7 +229,7 @@ class About:
     size: str
     tables: tuple[Table, ...]
     compared: tuple[Table, ...]
-    license: License | None
+    licenses: dict[str, License | None]
     citation: str
 
 
@@ -269,6 +272,7 @@ def about(row: Checkpoint) -> About:
         card = next((one for one in there.cards if family and one.family == family), None)
     size = card.checkpoints[subject.repo_id] if card and named else ""
     shown = card if card and size else None
+    cited = card.citation if card else GEMMA_CITATION * (subject.license == GEMMA)
     return About(
         subject=subject,
         card=card,
@@ -276,9 +280,15 @@ def about(row: Checkpoint) -> About:
         size=size,
         tables=tuple(map(there.table, shown.tables)) if shown else (),
         compared=tuple(map(there.table, shown.compared)) if shown else (),
-        license=there.texts.licenses.get(row.license),
-        citation=there.texts.citations.get(card.citation, "") if card else "",
+        licenses={name: there.texts.licenses.get(name) for name in terms_of(row)},
+        citation=there.texts.citations.get(cited, ""),
     )
+
+
+def terms_of(row: Checkpoint) -> tuple[str, ...]:
+    """The licences a checkpoint comes under, by name: its own, and what it attaches to has one."""
+    own = (row.license,)
+    return own if row.base is None else tuple(dict.fromkeys((*own, *terms_of(row.base))))
 
 
 def _naming(there: CardData, row: Checkpoint) -> Card | None:

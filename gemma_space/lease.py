@@ -49,6 +49,14 @@ class Engine(Protocol):
         self, token_ids: tuple[int, ...], *, top: int = 0, max_time: float | None = None
     ) -> Iterator[GenerationChunk]: ...
 
+    def examine(
+        self,
+        token_ids: tuple[int, ...],
+        look: Callable[[int, Any], None],
+        *,
+        max_time: float | None = None,
+    ) -> Iterator[GenerationChunk]: ...
+
 
 @dataclass(frozen=True, slots=True)
 class ModelKey:

@@ -116,7 +116,7 @@ def _row(
         left_out=parameters - loaded,
         context_length=int(text.get("max_position_embeddings", 8192)),
         variant="instruct" if has_chat_template(path) else "base",
-        license=fixed.get("license", "gemma"),
+        license=fixed.get("license", "apache-2.0" if family == "gemma4" else "gemma"),
         gated=False,
         revision="local",
         sampling=sampling_of(generation),

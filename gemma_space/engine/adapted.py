@@ -6,6 +6,7 @@ Knows the adapter's name and nothing else: turns, prefill and sampling are the b
 from collections.abc import Iterator
 
 from gemma_space.engine.batch import BatchEngine
+from gemma_space.engine.request import Look
 from gemma_space.types import GenerationChunk, SamplingParams
 
 
@@ -53,3 +54,9 @@ class AdaptedEngine:
     ) -> Iterator[GenerationChunk]:
         """As `BatchEngine.score`, with the adapter on."""
         return self.base.score(token_ids, top=top, max_time=max_time, adapter=self._adapter)
+
+    def examine(
+        self, token_ids: tuple[int, ...], look: Look, *, max_time: float | None = None
+    ) -> Iterator[GenerationChunk]:
+        """As `BatchEngine.examine`, with the adapter on."""
+        return self.base.examine(token_ids, look, max_time=max_time, adapter=self._adapter)

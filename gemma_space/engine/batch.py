@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from gemma_space.engine.kv import RowsCache
 from gemma_space.engine.prefix_cache import PrefixCache
-from gemma_space.engine.request import Request
+from gemma_space.engine.request import Look, Request
 from gemma_space.engine.steps import Steps
 from gemma_space.errors import GemmaSpaceError
 from gemma_space.types import GenerationChunk, SamplingParams
@@ -124,6 +124,32 @@ class BatchEngine:
         return self._follow(
             Request(list(token_ids), _NOTHING, top, adapter, scores_prompt=True, max_time=max_time)
         )
+
+    def examine(
+        self,
+        token_ids: tuple[int, ...],
+        look: Look,
+        *,
+        max_time: float | None = None,
+        adapter: str | None = None,
+    ) -> Iterator[GenerationChunk]:
+        """Have the logits after each of `token_ids` but the last looked at, chunk by chunk.
+
+        Args:
+            look: called between two steps, in whichever thread takes them, with how many ids
+                come before the first row, and the rows as the model gave them, shape (tokens,
+                vocabulary). What it raises ends this; it must not keep the rows.
+
+        Yields:
+            chunks that tell how far it is; the last as that of `score`.
+
+        Raises:
+            GenerationError: as `score`.
+        """
+        return self._follow(
+            Request(list(token_ids), _NOTHING, 0, adapter, scores_prompt=True, look=look,
+                    max_time=max_time)
+        )  # fmt: skip
 
     def _follow(self, request: Request) -> Iterator[GenerationChunk]:
         """Submit a request and yield what it is told; closing this frees its place."""

@@ -14,6 +14,8 @@ from gemma_space.engine.sampling import Sampler, scores
 from gemma_space.errors import GemmaSpaceError
 from gemma_space.types import GenerationChunk, SamplingParams
 
+Look = Callable[[int, Any], None]  # how many ids come before the first row; the rows of logits
+
 
 @dataclass(eq=False)
 class Request:
@@ -28,6 +30,7 @@ class Request:
         cancelled: nobody listens any more.
         failed: ended by an error; what its cache holds may be no numbers.
         scores_prompt: only the prompt's own tokens are wanted, each with its scores.
+        look: takes their logits in place of the scores.
         max_time: seconds it may take from the moment it has a place; None for no limit.
         clock: seconds, monotonic.
     """
@@ -44,6 +47,7 @@ class Request:
     ended: bool = False
     failed: bool = False
     scores_prompt: bool = False
+    look: Look | None = None
     max_time: float | None = None
     clock: Callable[[], float] = time.monotonic
     told: "queue.SimpleQueue[GenerationChunk | GemmaSpaceError]" = field(
@@ -79,13 +83,17 @@ class Request:
         self._tell()
 
     def score(self, logits: Any) -> None:
-        """Tell how likely the prompt's next tokens were.
+        """Tell how likely the prompt's next tokens were, or have it looked at.
 
         Args:
-            logits: fp32, shape (tokens, vocabulary); the first row is the one after `done` ids.
+            logits: as the model gave them, shape (tokens, vocabulary); the first row is the one
+                after `done + 1` ids.
         """
-        first = self.done + 1
-        scored = scores(logits, self.ids[first : first + logits.shape[0]], self.top)
+        first, scored = self.done + 1, ()
+        if self.look is not None:
+            self.look(first, logits)
+        else:
+            scored = scores(logits.float(), self.ids[first : first + len(logits)], self.top)
         self.done += logits.shape[0]
         self.ended = self.done >= len(self.ids) - 1
         self._tell(prompt_scores=scored, finish_reason="stop" if self.ended else None)

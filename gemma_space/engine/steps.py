@@ -139,7 +139,9 @@ class Steps:
         self._keep(request)
 
     def _keep(self, request: Request) -> None:
-        if request.cache is not None and request.done and not request.failed:
+        # A text that is only looked at will not go on: conversations need the room.
+        goes_on = request.done and not request.failed and request.look is None
+        if request.cache is not None and goes_on:
             self._kept.put(request.ids[: request.done], request.cache.fitted(), request.adapter)
         request.cache = None
 
@@ -171,7 +173,7 @@ class Steps:
             return
         assert request.cache is not None
         request.cache.mark(since=1)  # its last id is computed again for the same prompt
-        self._write([request], logits[0, -1:])
+        self._write([request], logits[0, -1:].float())
 
     def _score(self, request: Request) -> None:
         """The next chunk of a prompt whose tokens are scored; nothing comes after its last one."""
@@ -190,7 +192,7 @@ class Steps:
             input_ids=torch.tensor([ids], device=self._model.device),
             past_key_values=request.cache, use_cache=True, logits_to_keep=logits_to_keep,
         )  # fmt: skip
-        return out.logits.float().to(self._model.device)
+        return out.logits.to(self._model.device)
 
     def _join(self, request: Request) -> None:
         try:

@@ -12,12 +12,13 @@ from typing import Any
 import gradio as gr
 
 from gemma_space import cards, hub
-from gemma_space.cards import About, Item, Link, Table
+from gemma_space.cards import About, Item, License, Link, Table
 from gemma_space.catalog import Checkpoint
 from gemma_space.library import Library
 from gemma_space.ui import figures
 from gemma_space.ui.events import Updates, Values, listen
 
+WITHOUT_CARD = "This is what the Gemma 2 card prints, which names Gemma as a whole."
 EARLIER = "What the cards of Gemma 1 and 2 say of their models; this model's own card decides."
 
 
@@ -78,8 +79,9 @@ def _to_the_hub(about: About) -> str:
 def _card(row: Checkpoint, about: About) -> str:
     texts, card = cards.data().texts, about.card
     parts = [_figures(row, about)]
-    if card is not None and card.source != "project":
-        note = "" if card.source == "card" and about.named else EARLIER
+    no_card_but_gemma = card is None and about.subject.license == cards.GEMMA
+    if no_card_but_gemma or (card is not None and card.source != "project"):
+        note = "" if card and card.source == "card" and about.named else EARLIER
         parts += [
             _fold("Intended use", _list(texts.intended_use), note),
             _fold("Limitations", _list(texts.limitations), note),
@@ -93,15 +95,15 @@ def _card(row: Checkpoint, about: About) -> str:
             _fold("Training data", _points(card.training)),
             _fold("Where copies of the card disagree", _points(card.disagreements)),
         ]
-    parts += [_fold("Terms", _terms(row, about)), _citation(about)]
+    parts += [_fold("Terms", _terms(about)), _citation(about)]
     return "".join(parts)
 
 
 def _citation(about: About) -> str:
-    if not about.citation or about.card is None:
+    if not about.citation:
         return ""
     entry = f'<pre tabindex="0" aria-label="BibTeX"><code>{escape(about.citation)}</code></pre>'
-    return _fold("Citation", entry, about.card.citation_note)
+    return _fold("Citation", entry, about.card.citation_note if about.card else WITHOUT_CARD)
 
 
 # --- its parts ----------------------------------------------------------------------------------
@@ -149,13 +151,19 @@ def _bits(about: About) -> str:
     return (about.subject.quantization or "").removeprefix("int")
 
 
-def _terms(row: Checkpoint, about: About) -> str:
-    if about.license is None:
-        name = escape(row.license or "not named")
-        return f"<p>Licence: {name}. What it asks is on the model's own page.</p>"
-    links = [*about.license.links, *(about.card.links if about.card and about.named else ())]
-    shown = "".join(f"<li>{_link(link)}</li>" for link in links)
-    return f"<p>{escape(about.license.name)}.</p>{_points(about.license.summary)}<ul>{shown}</ul>"
+def _terms(about: About) -> str:
+    links = about.card.links if about.card and about.named else ()
+    *others, last = about.licenses.items()  # of an adapter the base's comes last, as its card's
+    told = [*(_licence(name, found) for name, found in others), _licence(*last, links)]
+    return "".join(told)
+
+
+def _licence(name: str, found: License | None, more: Sequence[Link] = ()) -> str:
+    if found is None:
+        shown = escape(name or "not named")
+        return f"<p>Licence: {shown}. What it asks is on the model's own page.</p>"
+    links = "".join(f"<li>{_link(link)}</li>" for link in (*found.links, *more))
+    return f"<p>{escape(found.name)}.</p>{_points(found.summary)}<ul>{links}</ul>"
 
 
 def _fold(title: str, inside: str, note: str = "") -> str:
@@ -186,9 +194,10 @@ def terms_notice(rows: Iterable[Checkpoint]) -> str:
     """What Gemma's terms want to be told wherever somebody serves its gated weights to others.
 
     Args:
-        rows: what is served; the notice is empty where none of it is gated and Gemma-licensed.
+        rows: what the host serves by their own access or from their own folders; the notice is
+            empty where none of it, nor what it attaches to, comes under Gemma's terms.
     """
-    if not any(row.license == "gemma" and row.gated for row in rows):
+    if not any(map(_is_gemma, rows)):
         return ""
     texts = cards.data().texts
     terms, policy = texts.licenses["gemma"].links[:2]
@@ -196,6 +205,12 @@ def terms_notice(rows: Iterable[Checkpoint]) -> str:
     told = escape(f"{texts.notice.quote}. {texts.notice.restrictions}")
     told = told.replace(address, _anchor(address, terms.url)).replace(policy.title, _link(policy))
     return f'<div class="terms-notice" role="note"><p>{told}</p></div>'
+
+
+def _is_gemma(row: Checkpoint) -> bool:
+    """A folder has no gate: whoever serves it passed the one it came from."""
+    own = row.license == cards.GEMMA and (row.gated or row.is_local)
+    return own or (row.base is not None and _is_gemma(row.base))
 
 
 # --- the component ------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ leaves, like the colours. Which figures belong to whom is in `cards`.
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 from urllib.parse import quote
 
@@ -113,6 +114,55 @@ def _placed(sizes: Sequence[str]) -> Iterable[tuple[str, str]]:
     return ((size, f"{at}.") for at, size in enumerate(sizes, start=1))
 
 
+# --- bars of one measure -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One bar of a chart with a scale of its own.
+
+    Attributes:
+        length: in percent of the chart's width.
+        shown: the value, in words.
+        series: its colour, 1 or 2.
+        spread: from where to where the value may be, in percent; None where that is unknown.
+    """
+
+    name: str
+    length: float
+    shown: str
+    series: int = 1
+    spread: tuple[float, float] | None = None
+
+
+def bars(title: str, lines: Sequence[Bar]) -> str:
+    """One bar below the other, each with its value and how sure that is."""
+    told = "; ".join(f"{bar.name} {bar.shown}" for bar in lines)
+    drawn = "".join(_bar(bar, at * (BAR_EM + 0.3)) for at, bar in enumerate(lines))
+    height = _em(len(lines) * (BAR_EM + 0.3))
+    return (
+        f'<svg class="bars" role="img" height="{height}">'
+        f"<title>{escape(title)}: {escape(told)}</title>{drawn}</svg>"
+    )
+
+
+def _bar(bar: Bar, top: float) -> str:
+    middle, baseline = _em(top + BAR_EM / 2), _em(top + 1)
+    low, high = bar.spread or (bar.length, bar.length)
+    whisker = (
+        f'<line class="spread" x1="{low:.2f}%" x2="{high:.2f}%" y1="{middle}" y2="{middle}"/>'
+        if bar.spread
+        else ""
+    )
+    return (
+        f'<text class="bar-name" x="{NAMES_AT}" y="{baseline}">{escape(bar.name)}</text>'
+        f'<rect class="series-{bar.series}" x="0" y="{_em(top + 0.12)}" '
+        f'width="{bar.length:.2f}%" height="{_em(BAR_EM - 0.24)}"/>{whisker}'
+        f'<text class="bar-value" x="{max(high, bar.length):.2f}%" dx="0.35em" y="{baseline}">'
+        f"{escape(bar.shown)}</text>"
+    )
+
+
 # --- the table ----------------------------------------------------------------------------------
 
 
@@ -178,8 +228,13 @@ def as_csv(table: Table) -> str:
 
 
 def _download(table: Table) -> str:
-    address = "data:text/csv;charset=utf-8," + quote(as_csv(table))
+    return f"<p>{download(as_csv(table), f'{table.id}.csv', 'text/csv', 'CSV')}</p>"
+
+
+def download(text: str, name: str, kind: str, title: str) -> str:
+    """A link that saves a text as a file, which the page holds already."""
+    address = f"data:{kind};charset=utf-8,{quote(text)}"
     return (
-        f'<p><a class="download" href="{address}" download="{escape(table.id)}.csv">'
-        "Download as CSV</a></p>"
+        f'<a class="download" href="{address}" download="{escape(name)}">'
+        f"Download as {escape(title)}</a>"
     )

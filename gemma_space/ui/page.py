@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from gemma_space.playground import Playground
+from gemma_space.precision_report import PrecisionReports
 from gemma_space.settings import Settings
 from gemma_space.ui import chat_tab, models_tab
 from gemma_space.ui.about import terms_notice
@@ -21,11 +22,13 @@ from gemma_space.ui.events import listen
 from gemma_space.ui.model_panel import ModelPanel
 from gemma_space.ui.models_tab import ModelsTab
 from gemma_space.ui.prompt_tab import PromptTab
+from gemma_space.ui.report_tab import ReportTab
 from gemma_space.ui.scripted import head, scripted
 from gemma_space.ui.theme import GemmaSpaceTheme
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
-STYLES = ("style", "models", "access", "presets", "tokens", "xray", "prompt", "about")
+STYLES = ("style", "models", "access", "presets", "tokens", "xray", "prompt", "about",
+          "report")  # fmt: skip
 DEPLOYER_NOTE = (
     '<p role="note">Gated models run here on the host\'s own Hugging Face access; '
     "the models' licences apply to what you do with them.</p>"
@@ -61,10 +64,18 @@ def build(playground: Playground, settings: Settings) -> None:
         ):
             first = playground.library.find(playground.default_model)
             models = ModelsTab.build(playground.library, tab, first, lends)
-    if lends:
-        gr.HTML(terms_notice(playground.library.choices()), elem_id="terms-notice")
+        with gr.Tab("Precision", id="precision"), gr.Column(elem_id="precision-tab"):
+            reports = PrecisionReports(playground.library, settings.max_time or None)
+            report = ReportTab.build(reports, playground.library, panel, first)
+    notice = terms_notice(
+        row
+        for row in playground.library.choices()
+        if lends or (row.is_local and not settings.own_machine)
+    )
+    if notice:
+        gr.HTML(notice, elem_id="terms-notice")
     choosing = Choosing(playground.library, panel, (panel.card, models.card))
-    changes = choosing.wire(uses=[*replies, *prompt.wire()])
+    changes = choosing.wire(uses=[*replies, *prompt.wire(), *report.wire()])
     prompt.wire_files(choosing)
     models_tab.wire(
         models, choosing, access, tabs, [*(event.then for event in changes), who.changed.change]

@@ -21,6 +21,7 @@ SCRIPTS = (
     "capsule",
     "tokens",
     "xray",
+    "report",
 )  # a later one uses an earlier one
 
 

@@ -99,6 +99,7 @@ class GemmaSpaceTheme(Base):
             checkbox_label_background_fill="transparent",
             checkbox_label_background_fill_dark="transparent",
             checkbox_label_border_width="0px",
+            checkbox_label_border_width_dark="0px",
             checkbox_label_padding="0px",
             checkbox_label_shadow="none",
             code_background_fill="*neutral_100",

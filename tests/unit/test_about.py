@@ -244,6 +244,27 @@ def test_a_licence_that_is_not_known_is_only_named() -> None:
     assert "Licence: not named." in words(about_model(replace(row, license="")))
 
 
+def test_a_gemma_without_a_card_has_all_that_every_gemma_has() -> None:
+    html = about_model(checkpoint("a/b", "Code", family="codegemma", license="gemma"))
+    parsed(html)
+    assert summaries(html) == ["Intended use", "Limitations", "Risks and what to do about them",
+                               "Terms", "Citation"]  # fmt: skip
+    told = words(html)
+    assert "No card for Code is kept here." in told
+    assert "What the cards of Gemma 1 and 2 say" in told
+    assert "names Gemma as a whole" in told
+    assert 'href="https://ai.google.dev/gemma/prohibited_use_policy"' in html
+
+
+def test_an_adapters_page_has_both_licences() -> None:
+    base = BY_NAME["google/gemma-2-9b-it"]
+    row = checkpoint("a/b", "A", variant="adapter", base=base, license="mit")
+    told = words(about_model(row))
+    assert "Licence: mit. What it asks is on the model's own page." in told
+    assert "Gemma Terms of Use." in told
+    assert 'href="https://ai.google.dev/gemma/terms"' in about_model(row)
+
+
 # --- the notice ---------------------------------------------------------------------------------
 
 QUOTE = (
@@ -266,6 +287,10 @@ def test_the_notice_stands_where_gated_weights_are_lent() -> None:
     assert addresses == ["https://ai.google.dev/gemma/terms",
                          "https://ai.google.dev/gemma/prohibited_use_policy"]  # fmt: skip
     assert terms_notice([open_, copied, BY_NAME[DEMO_REPO_ID]]) == ""
+    folder = replace(copied, path=Path("/models/gemma"))
+    assert QUOTE in words(terms_notice([folder]))
+    adapter = checkpoint("a/b", "A", variant="adapter", base=gated, license="mit")
+    assert QUOTE in words(terms_notice([adapter]))
     assert QUOTE in words(about_model(gated, lends=True))
     assert QUOTE not in words(about_model(gated, lends=False))
     assert QUOTE not in words(about_model(open_, lends=True))

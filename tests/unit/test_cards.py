@@ -148,7 +148,9 @@ def test_cards_fit_their_checkpoints(row: Checkpoint) -> None:
     about = cards.about(row)
     assert about.card is not None
     assert about.named
-    assert about.license is not None
+    assert list(about.licenses) == [row.license]
+    license_ = about.licenses[row.license]
+    assert license_ is not None
     if about.card.family:
         assert about.card.family == row.family
     if about.size:
@@ -157,7 +159,7 @@ def test_cards_fit_their_checkpoints(row: Checkpoint) -> None:
     assert bool(about.tables) == bool(about.size)
     if row.license == "gemma":
         assert about.citation.startswith("@article{")
-        addresses = {link.url for link in about.license.links}
+        addresses = {link.url for link in license_.links}
         assert "https://ai.google.dev/gemma/terms" in addresses
         assert "https://ai.google.dev/gemma/prohibited_use_policy" in addresses
 
@@ -201,6 +203,21 @@ def test_of_a_folder_only_the_generation_is_known(tmp_path: Path) -> None:
     assert (typed.card.id, typed.named) == ("gemma3", False)
 
 
+def test_an_adapter_comes_under_its_bases_terms_too() -> None:
+    base = BY_NAME["google/gemma-7b-it"]
+    own = cards.about(checkpoint("a/own", "Own", variant="adapter", base=base, license="mit"))
+    same = cards.about(checkpoint("a/same", "Same", variant="adapter", base=base))
+    assert list(own.licenses) == ["mit", "gemma"]
+    assert list(same.licenses) == ["gemma"]
+
+
+def test_a_gemma_without_a_card_is_cited_all_the_same() -> None:
+    about = cards.about(checkpoint("a/b", "B", family="codegemma", license="gemma"))
+    assert about.card is None
+    assert about.citation.startswith("@article{gemma")
+
+
 def test_of_an_unknown_generation_and_licence_nothing_is_said() -> None:
     about = cards.about(checkpoint("a/b", "B", family="codegemma", license="cc-by-4.0"))
-    assert (about.card, about.license, about.citation, about.tables) == (None, None, "", ())
+    assert (about.card, about.citation, about.tables) == (None, "", ())
+    assert about.licenses == {"cc-by-4.0": None}

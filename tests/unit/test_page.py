@@ -16,7 +16,9 @@ from gemma_space.types import Controls
 from gemma_space.ui import page, scripted
 from gemma_space.ui.controls import SamplingControls, read_seed
 from gemma_space.ui.events import Values, asked_by, listen
+from tests import tiny_checkpoints as tiny
 from tests.browser.fake_playground import FakePlayground
+from tests.tiny_checkpoints import Checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,23 @@ def test_signing_in_is_offered_where_it_works(monkeypatch: pytest.MonkeyPatch) -
     assert gr.LoginButton not in map(type, here.blocks.values())
     assert there.get_api_info()["named_endpoints"] == {}
     assert {fn.api_visibility for fn in there.fns.values()} == {"private"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [({}, False), ({"server_name": "0.0.0.0"}, True), ({"share": True}, True)],
+)
+def test_who_serves_a_folder_to_others_tells_them_gemmas_terms(
+    settings: dict[str, Any], told: bool, checkpoints: Checkpoints
+) -> None:
+    folder = str(checkpoints.folder(tiny.GEMMA_3_BASE))
+    shown = Settings(models=(folder,), **settings)
+    with gr.Blocks() as demo:
+        playground = Playground.from_settings(shown)
+        with asked_by(playground.visitors):
+            page.build(playground, shown)
+    found = [block for block in demo.blocks.values() if block.elem_id == "terms-notice"]
+    assert bool(found) == told
 
 
 def test_one_event_takes_the_token_and_none_gives_it_back(demo: gr.Blocks) -> None:

@@ -42,6 +42,9 @@ class IdleEngine:
     def score(self, token_ids: tuple[int, ...], **_: Any) -> Iterator[GenerationChunk]:
         return iter(())
 
+    def examine(self, token_ids: tuple[int, ...], look: Any, **_: Any) -> Iterator[GenerationChunk]:
+        return iter(())
+
 
 class Cyclic:
     """What only the garbage collector frees, as models with hooks are."""
