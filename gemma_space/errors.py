@@ -14,6 +14,7 @@ Does not know where it will be shown; `alerts` turns errors into words for peopl
     ├── LoadError                the files are there but do not make a working model
     ├── DownloadError            the files could not be brought here
     ├── GenerationError          the model failed while generating
+    ├── GpuUnavailableError      no GPU was lent for this request, or it was taken back
     └── SettingsError            the environment asks for something impossible
 """
 
@@ -81,6 +82,10 @@ class DownloadError(GemmaSpaceError):
 
 class GenerationError(GemmaSpaceError):
     """The model failed while generating."""
+
+
+class GpuUnavailableError(GemmaSpaceError):
+    """A GPU that comes with each request was refused, or taken back before the end."""
 
 
 class SettingsError(GemmaSpaceError):

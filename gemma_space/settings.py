@@ -100,6 +100,13 @@ class Settings(BaseSettings):
         description="The deployer's Hub token; used for visitors only with `ACCESS=deployer`.",
     )
 
+    gpu_seconds: int = Field(
+        default=60,
+        ge=10,
+        le=600,
+        description="On ZeroGPU, the most seconds of GPU time one reply may ask for; one that "
+        "needs more ends early and can be continued.",
+    )
     zero_gpu: bool = Field(
         default=False,
         validation_alias="SPACES_ZERO_GPU",
