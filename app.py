@@ -11,6 +11,7 @@ set_library_defaults()  # before anything imports gradio or transformers
 from gemma_space.app import build_app, serve  # noqa: E402
 from gemma_space.errors import GemmaSpaceError  # noqa: E402
 from gemma_space.playground import Playground  # noqa: E402
+from gemma_space.rehearsal import Rehearsal  # noqa: E402
 
 
 def main() -> None:
@@ -19,9 +20,10 @@ def main() -> None:
         settings = Settings.from_env()
         hide_own_token()
         playground = Playground.from_settings(settings)
+        rehearsal = Rehearsal(playground, settings) if settings.presenter else None
     except GemmaSpaceError as error:
         sys.exit(str(error))
-    serve(build_app(playground, settings), playground)
+    serve(build_app(playground, settings, rehearsal), playground, rehearsal)
 
 
 if __name__ == "__main__":

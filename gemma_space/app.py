@@ -14,8 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gemma_space import api
 from gemma_space.playground import Playground
+from gemma_space.rehearsal import Rehearsal
 from gemma_space.settings import Settings
-from gemma_space.ui import page
+from gemma_space.ui import page, presenter
 from gemma_space.ui.events import asked_by
 from gemma_space.visits import VisitorCookie
 
@@ -23,18 +24,24 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SECONDS_PER_DAY = 86_400
 
 
-def build_app(playground: Playground, settings: Settings) -> gr.Blocks:
+def build_app(
+    playground: Playground, settings: Settings, rehearsal: Rehearsal | None = None
+) -> gr.Blocks:
     """Build the page and the public API in one `gr.Blocks`; nothing is loaded or started.
 
-    Launch it with `launch_options()`, which carries the theme, the styles and the routes.
+    With a rehearsal the page is that of presenter mode. Launch it with `launch_options()`, which
+    carries the theme, the styles and the routes.
     """
     with gr.Blocks(
-        title="Gemma Space",
+        title=settings.presenter_title if rehearsal and settings.presenter_title else "Gemma Space",
         analytics_enabled=False,
         delete_cache=(SECONDS_PER_DAY, SECONDS_PER_DAY),
     ) as demo:
         with asked_by(playground.visitors):
-            page.build(playground, settings)
+            if rehearsal is None:
+                page.build(playground, settings)
+            else:
+                presenter.build(playground, settings, rehearsal)
         api.register(playground)
     demo.queue(max_size=settings.queue_size, default_concurrency_limit=16)
     return demo
@@ -57,10 +64,16 @@ def launch_options() -> dict[str, Any]:
     }
 
 
-def serve(demo: gr.Blocks, playground: Playground) -> None:
+def serve(demo: gr.Blocks, playground: Playground, rehearsal: Rehearsal | None = None) -> None:
     """Serve until interrupted; heavy libraries and the default model load behind the page."""
+
+    def warm_up() -> None:
+        playground.warm_up()
+        if rehearsal is not None:
+            rehearsal.run()
+
     demo.launch(prevent_thread_lock=True, **launch_options())
-    threading.Thread(target=playground.warm_up, name="warm-up", daemon=True).start()
+    threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
     demo.block_thread()
 
 

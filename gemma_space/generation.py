@@ -84,7 +84,7 @@ class Recorder:
             for chunk in chunks:
                 self._cached = chunk.cached_tokens
                 if chunk.token_id is None and chunk.finish_reason is None:
-                    yield self._update(None)
+                    yield self._update(None, chunk.place)
                     continue
                 reason = self._take(chunk)
                 yield self._update(reason)
@@ -111,7 +111,7 @@ class Recorder:
             self._stream.finish()
         return reason
 
-    def _update(self, reason: FinishReason | None) -> Generation:
+    def _update(self, reason: FinishReason | None, place: int = 0) -> Generation:
         count = len(self._ids) - self._given
         elapsed = self._last - self._first if self._first is not None else 0.0
         return Generation(
@@ -134,6 +134,7 @@ class Recorder:
             token_ids=tuple(self._ids),
             params=self._params,
             base_revision=self._key.base.revision if self._key.base else "",
+            place=place,
         )
 
 

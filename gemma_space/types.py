@@ -172,6 +172,7 @@ class GenerationChunk:
     chunk, whose `token_id` is the stop token where one ended the reply. `prompt_done_tokens`
     counts the prompt tokens processed so far, `cached_tokens` those whose KV was reused. A time
     limit can end a reply without a token. `prompt_scores` come only where a prompt is scored.
+    `place` is the request's among those that wait, 1 for the next; 0 once it runs.
     """
 
     token_id: int | None = None
@@ -180,6 +181,7 @@ class GenerationChunk:
     cached_tokens: int = 0
     score: ScoredToken | None = None
     prompt_scores: tuple[ScoredToken, ...] = ()
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,7 +249,8 @@ class Generation:
     `notes` are sentences about what was changed on the way (a folded system prompt, say).
     `prompt_ids` are what the model was given, `token_ids` what it wrote, stop token left out, with
     what the reply began with where that came as ids; `params` are the controls as they were used.
-    `base_revision` is the commit of an adapter's base, where there is one.
+    `base_revision` is the commit of an adapter's base, where there is one. `place` is the request's
+    among those that wait for one, 1 for the next; 0 once it has it.
     """
 
     text: str
@@ -269,6 +272,7 @@ class Generation:
     token_ids: tuple[int, ...] = ()
     params: SamplingParams | None = None
     base_revision: str = ""
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,7 +72,7 @@ def running(home: Path, hub: StandInHub, prelude: str = "", **more: str) -> Iter
 
 
 def _until_served(url: str, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while time.monotonic() < end:
         assert process.poll() is None, "the app ended"
         try:

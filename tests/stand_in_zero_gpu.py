@@ -18,11 +18,13 @@ from urllib.parse import parse_qs, urlsplit
 # Run in the app's process before anything else.
 PRELUDE = """
 import torch
+import gradio.networking
+gradio.networking.url_ok = lambda url: True  # Gradio gives itself three seconds, busy or not
 if not torch.cuda.is_available():
     torch.version.cuda = "12.8"  # the package asks which
     torch._C._cuda_init = None  # and replaces this
     torch.cuda._is_in_bad_fork = bool  # and asks this in another process, so it must pickle
-    import gradio
+    import bitsandbytes  # before CUDA is said to be there
     import spaces.zero.torch as lent
     lent.init = lambda uuid: None
     lent.move = lambda callback=None: None

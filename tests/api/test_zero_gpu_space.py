@@ -76,7 +76,7 @@ def test_the_visitor_pays_and_asks_for_what_they_need(
 def test_a_stopped_reply_gives_the_gpu_back(client: Client, zero_gpu: StandInZeroGpu) -> None:
     lent = zero_gpu.count("/schedule")
     job = client.submit(QUESTION, max_new_tokens=1800, ignore_eos=True, api_name="/chat")
-    seen = next(iter(job))
+    seen: Any = next(iter(job))
     assert seen["finish_reason"] is None
     job.cancel()
     again = ask(client, max_new_tokens=5)

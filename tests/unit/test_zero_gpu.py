@@ -20,10 +20,12 @@ from gemma_space import memory, model_source, zero_gpu
 from gemma_space.engine import borrowed, steps
 from gemma_space.engine.batch import BatchEngine
 from gemma_space.engine.borrowed import AdapterFiles, Job, Ready, Weights
+from gemma_space.engine.pace import Pace, Stopwatch
 from gemma_space.errors import GemmaSpaceError, LoadError, SettingsError
+from gemma_space.gpu_refusals import refusals_in_words
 from gemma_space.local_checkpoint import local_checkpoint
 from gemma_space.types import Attention, GenerationChunk, Precision
-from gemma_space.zero_gpu import Pace, Stopwatch, ZeroGpuEngine
+from gemma_space.zero_gpu import ZeroGpuEngine
 from tests import tiny_adapters
 from tests import tiny_checkpoints as tiny
 from tests.tiny_checkpoints import Checkpoints
@@ -174,10 +176,10 @@ def test_a_stop_between_two_chunks_of_the_prompt(
 ) -> None:
     monkeypatch.setitem(steps.PREFILL_TOKENS, "cpu", 8)
     running = borrowed.run(job(weights))
-    for item in running:
-        if isinstance(item, GenerationChunk) and item.prompt_done_tokens:
-            break
-    assert 0 < item.prompt_done_tokens < len(PROMPT)
+    done = 0
+    while not done:
+        done = getattr(next(running), "prompt_done_tokens", 0)
+    assert done < len(PROMPT)
     running.close()
     assert not borrowed._residents[weights].engine._steps.has_work
 
@@ -236,9 +238,9 @@ def test_a_refusal_of_an_unknown_kind_is_still_a_sentence() -> None:
         title = "ZeroGPU something new"
 
     with pytest.raises(GemmaSpaceError, match="No GPU could be had"), \
-            zero_gpu.refusals_in_words(10):  # fmt: skip
+            refusals_in_words(10):  # fmt: skip
         raise RefusedError
-    with pytest.raises(ValueError, match="ours"), zero_gpu.refusals_in_words(10):
+    with pytest.raises(ValueError, match="ours"), refusals_in_words(10):
         raise ValueError("ours")
 
 
