@@ -119,7 +119,7 @@ class Settings(BaseSettings):
 
     gpu_seconds: int = Field(
         default=60,
-        ge=10,
+        ge=20,
         le=600,
         description="On ZeroGPU, the most seconds of GPU time one reply may ask for; one that "
         "needs more ends early and can be continued.",

@@ -26,7 +26,7 @@ from gemma_space.lease import ModelKey, Report, ServedModel
 from gemma_space.reading import ReadAhead
 from gemma_space.types import GenerationChunk, SamplingParams
 
-LEAST_SECONDS = 10
+LEAST_SECONDS = 20  # a cold start takes some, whatever is asked
 SAFETY = 1.3  # how much longer than expected a request may take before the GPU is taken back
 TICK_SECONDS = 0.1
 

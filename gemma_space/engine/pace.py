@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from gemma_space.types import GenerationChunk
 
+START_SECONDS = 5.0  # of a process that begins with the GPU
 SHARE = 0.3  # of the newest measurement in what is expected next
 THERE_SECONDS = 0.1  # a model that is ready sooner was there before
 
@@ -29,7 +30,8 @@ class Pace:
 
     def expected(self, nbytes: int, prompt_tokens: int, new_tokens: int) -> float:
         """Seconds, with a load: whether a process has the model already is not known before."""
-        return nbytes / self.load + prompt_tokens / self.read + new_tokens / self.write
+        reply = prompt_tokens / self.read + new_tokens / self.write
+        return START_SECONDS + nbytes / self.load + reply
 
     def note(self, what: str, count: int, seconds: float) -> None:
         """Learn from `count` bytes or tokens that took `seconds`."""

@@ -71,8 +71,11 @@ class ModelPanel:
         chosen = gr.Textbox(first.repo_id, visible="hidden", elem_id="chosen-model")
         typed = gr.Textbox("[]", visible="hidden", elem_id="typed-models")
         marked = heard("GemmaSpace.models.mark(props.value);")
-        gr.HTML("<h2>In memory</h2>", elem_classes="section-title")
-        status = gr.HTML('<div class="status-card"><p>Looking at this machine…</p></div>')
+        gr.HTML("<h2>In memory</h2>", elem_classes=["section-title", "expert-only"])
+        status = gr.HTML(
+            '<div class="status-card"><p>Looking at this machine…</p></div>',
+            elem_classes="expert-only",
+        )
         return cls(model, precision, attention, chosen, typed, marked, card, status)
 
     def inputs(self) -> set[Component]:
