@@ -20,8 +20,10 @@ from gemma_space.reports import LoadProgress
 from gemma_space.settings import Settings
 from gemma_space.types import ChatRequest, Generation
 from gemma_space.ui import present, qr_code, transcript
+from gemma_space.ui.about import terms_notice
 from gemma_space.ui.chat_widgets import LATEX
 from gemma_space.ui.events import Updates, Values, listen
+from gemma_space.ui.page import DEPLOYER_NOTE
 from gemma_space.ui.scripted import scripted
 from gemma_space.ui.transcript import Footer, Turn
 
@@ -211,6 +213,9 @@ def build(playground: Playground, settings: Settings, rehearsal: Rehearsal) -> N
                 show_label=False, label="Message", placeholder="Message Gemma", lines=1,
                 max_lines=4, submit_btn=True, stop_btn=False, elem_id="message", autofocus=True,
             )  # fmt: skip
+    if settings.access == "deployer":
+        gr.HTML(DEPLOYER_NOTE, elem_id="deployer-note")
+        gr.HTML(terms_notice((row,)), elem_id="terms-notice")
     stage = Stage(
         playground, rehearsal, settings.queue_size, chatbot, notice, live, go_on, anew, box
     )

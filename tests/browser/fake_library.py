@@ -103,6 +103,9 @@ class FakeLibrary:
                 return row
         raise ModelNotFoundError(f"There is no model “{model}” here.", "Choose one from the list.")
 
+    def require(self, row: Checkpoint, token: str | None) -> None:
+        self.tokens["require"] = token
+
     def status(self, token: str | None = None) -> Status:
         self.tokens["status"] = token
         loaded = tuple(

@@ -86,6 +86,15 @@ def test_a_gated_model_needs_the_hosts_access() -> None:
     gated(["ok"], access="deployer")
 
 
+def test_the_page_says_on_whose_access_it_runs() -> None:
+    made = gated(["granted"], access="deployer")
+    settings = Settings(presenter=True, access="deployer")
+    demo = build_app(made._playground, settings, made)
+    shown = " ".join(str(b.value) for b in demo.blocks.values() if isinstance(b, gr.HTML))
+    assert "on the host's own Hugging Face access" in shown
+    assert "Gemma Terms of Use" in shown
+
+
 def test_kept_answers_of_a_gated_model_end_with_the_access() -> None:
     answers = ["granted"]
     made = gated(answers, access="deployer")
