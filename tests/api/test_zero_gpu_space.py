@@ -35,9 +35,13 @@ def zero_gpu(space: tuple[App, StandInZeroGpu]) -> Iterator[StandInZeroGpu]:
     space[1].refusal = None
 
 
-@pytest.fixture
+def connected(app: App, headers: dict[str, str]) -> Client:
+    return Client(app.url, headers=headers, verbose=False, httpx_kwargs={"timeout": 60})
+
+
+@pytest.fixture(scope="module")
 def client(space: tuple[App, StandInZeroGpu]) -> Iterator[Client]:
-    made = Client(space[0].url, headers={"x-ip-token": VISITOR}, verbose=False)
+    made = connected(space[0], {"x-ip-token": VISITOR})
     yield made
     made.close()
 
@@ -108,7 +112,7 @@ def test_nobody_known_may_ask_too(
     space: tuple[App, StandInZeroGpu], zero_gpu: StandInZeroGpu
 ) -> None:
     zero_gpu.refusal = Refusal()
-    client = Client(space[0].url, verbose=False)
+    client = connected(space[0], {})
     with pytest.raises(AppError, match=r"used up.*Sign in"):
         ask(client)
     client.close()

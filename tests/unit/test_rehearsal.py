@@ -66,7 +66,7 @@ def test_what_fails_is_asked_live() -> None:
 
 def test_where_gpus_are_lent_nothing_is_rehearsed() -> None:
     fake = FakePlayground()
-    Rehearsal(cast(Playground, fake), Settings(presenter=True, SPACES_ZERO_GPU=True)).run()
+    Rehearsal(cast(Playground, fake), Settings(presenter=True, zero_gpu=True)).run()
     assert fake.requests == []
 
 
