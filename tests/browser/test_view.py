@@ -60,6 +60,7 @@ def test_simple_shows_chat_and_the_model_and_loses_nothing(
     expect(chat.footer).to_contain_text("Ended its turn")
     assert "still apply" in chat.page.evaluate(APPLIES)
     chat.box.press("Enter")
+    expect(chat.user_messages).to_have_count(2)
     chat.finished()
     assert fake.requests[-1].system_prompt == "Be brief."
     chat.button("Expert").click()
