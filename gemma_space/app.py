@@ -59,6 +59,9 @@ def launch_options() -> dict[str, Any]:
         "enable_monitoring": False,
         "show_error": False,
         "ssr_mode": False,
+        # Gradio's last look at its own page ends the start where that takes over three seconds, as
+        # the first page can on a busy machine. That it answers was seen just before.
+        "_frontend": False,
         "max_file_size": "20mb",
         "footer_links": ["api"],
     }

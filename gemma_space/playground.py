@@ -190,14 +190,16 @@ class Playground:
         """
         row = self.library.find(request.model, token)
         limits.check_size(request.text)
+        limits.check_ids(request.token_ids)
         top = limits.check_logprobs(request.top)
         with self.library.lease(row, request.precision, token, request.attention) as (lease, notes):
             yield from lease.wait()
             self.library.require(row, token)
             served = lease.model
-            ids = tokens.encode_prompt(
-                served.tokenizer, request.text, parse_special=request.parse_special
-            )
+            ids = request.token_ids or tokens.encode_prompt(
+                served.tokenizer, request.text,
+                add_bos=request.add_bos, parse_special=request.parse_special,
+            )  # fmt: skip
             if len(ids) < 2:
                 raise InvalidRequestError("There is no text to score.", "Write or paste some.")
             _check_room(len(ids), row.context_length, 0)

@@ -50,7 +50,8 @@ def warnings(
         return ()
     ids = encode_prompt(tokenizer, text, add_bos=add_bos, parse_special=parse_special)
     literal = () if parse_special else _literal(tokenizer, text)
-    found = list(_about_bos(tokenizer, ids))
+    typed = encode_prompt(tokenizer, text, add_bos=False, parse_special=parse_special)
+    found = list(_about_bos(tokenizer, ids, merged=len(typed) - len(ids)))
     if literal:
         found.append(
             f"Control tokens such as {literal[0]} are read as plain letters here. Turn on “Read "
@@ -66,7 +67,21 @@ def warnings(
     return tuple(found)
 
 
-def _about_bos(tokenizer: Any, ids: Sequence[int]) -> Iterator[str]:
+def about_ids(tokenizer: Any, text: str, ids: Sequence[int]) -> tuple[str, ...]:
+    """What is odd about ids that are sent in place of a text, half characters aside."""
+    said, shown = (one.replace("\ufffd", "") for one in (tokenizer.decode(list(ids)), text))
+    switches = ((bos, parse) for bos in (True, False) for parse in (True, False))
+    read = (encode_prompt(tokenizer, text, add_bos=b, parse_special=p) for b, p in switches)
+    if shown in (said, said.removeprefix(tokenizer.bos_token or "")) or tuple(ids) in read:
+        return ()
+    return (
+        "The tokens stand for another text than the one that is shown here. Look at “Tokens of the "
+        "prompt” before you run them.",
+    )
+
+
+def _about_bos(tokenizer: Any, ids: Sequence[int], merged: int) -> Iterator[str]:
+    """`merged` are typed and not sent: “Add BOS” makes one of all that the prompt begins with."""
     bos, name = tokenizer.bos_token_id, tokenizer.bos_token
     if bos is None:
         return
@@ -80,6 +95,11 @@ def _about_bos(tokenizer: Any, ids: Sequence[int]) -> Iterator[str]:
         yield (
             f"The prompt begins with {name} {leading} times, but Gemma knows texts with exactly "
             "one. Remove the others."
+        )
+    if merged > 0:
+        yield (
+            f"The prompt begins with {name} {merged + 1} times, of which one is sent. Remove the "
+            "others, or turn off “Add BOS” to send them all."
         )
     if bos in ids[leading:]:
         yield (

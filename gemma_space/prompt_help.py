@@ -40,9 +40,12 @@ class PromptHelp:
         ids = exact or tokens.encode_prompt(
             tokenizer, text, add_bos=add_bos, parse_special=parse_special
         )
-        told = () if exact else prompt_format.warnings(
-            tokenizer, text, add_bos=add_bos, parse_special=parse_special, variant=row.variant
-        )  # fmt: skip
+        if exact:
+            told = prompt_format.about_ids(tokenizer, text, ids)
+        else:
+            told = prompt_format.warnings(
+                tokenizer, text, add_bos=add_bos, parse_special=parse_special, variant=row.variant
+            )
         return Inspection(
             tokens=tokens.pieces(tokenizer, ids),
             warnings=told,

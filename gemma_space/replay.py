@@ -20,6 +20,12 @@ TAMPERED = (
     "or the tokenizer was."
 )
 
+OTHER_TOKENS = (
+    "The text is the same and its tokens are not: the capsule was changed since it was saved, or "
+    "the tokenizer was."
+)
+UNLIKELY = 0.001  # rounding alone does not bring a token of less probability
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
@@ -88,18 +94,22 @@ def _ends(capsule: Capsule, run: Run) -> str:
 def _reasons(capsule: Capsule, run: Run, now: Surroundings, at: int) -> Iterator[str]:
     yield from _one_begins_the_other(capsule, run, at)
     known = tuple(_known(capsule, run, now))
-    tie = _tie(capsule, run, at)
-    if not known and tie:
-        yield tie
+    if capsule.output.text == run.generation.text:
+        yield OTHER_TOKENS
+        yield from known
+        return
+    near, far = _odds(capsule, run, at)
+    if not known and (near or far):
+        yield near or far
     yield from known
     coarse = [p for p in (run.generation.precision, capsule.model.precision) if p != "fp32"]
-    if coarse:
+    if coarse and (known or not far):
         yield (
             f"In {coarse[0]} numbers are coarse: a near tie between two tokens may "
             "fall the other way when the step is shared with other requests."
         )
-    if known and tie:
-        yield tie
+    if known and near:
+        yield near
 
 
 def _one_begins_the_other(capsule: Capsule, run: Run, at: int) -> Iterator[str]:
@@ -172,15 +182,27 @@ def _other_versions(capsule: Capsule, now: Surroundings) -> Iterator[str]:
         yield f"Other versions: {'; '.join(changed)}."
 
 
-def _tie(capsule: Capsule, run: Run, at: int) -> str:
-    """Whether this run found both tokens almost equally likely; empty where nobody knows."""
-    if at >= min(len(run.tokens), len(capsule.output.ids)):
-        return ""
-    taken: ScoredPiece = run.tokens[at]
-    rival = next((a for a in taken.top if a.id == capsule.output.ids[at]), None)
-    if rival is None or abs(rival.logprob - taken.logprob) > NEAR_TIE_NATS:
-        return ""
-    return (
-        f"The two tokens were almost equally likely ({math.exp(rival.logprob):.1%} and "
-        f"{math.exp(taken.logprob):.1%}), so the smallest difference in rounding decides."
-    )
+def _odds(capsule: Capsule, run: Run, at: int) -> tuple[str, str]:
+    """What this run makes of the capsule's token, where it knows.
+
+    Returns:
+        words for a near tie, and words for a token that was hardly possible; one is empty, both
+        where neither is so.
+    """
+    unscored = len(run.generation.token_ids) - len(run.tokens)  # of a branch
+    if not unscored <= at < min(len(run.generation.token_ids), len(capsule.output.ids)):
+        return "", ""
+    taken: ScoredPiece = run.tokens[at - unscored]
+    rival = next((a.logprob for a in taken.top if a.id == capsule.output.ids[at]), None)
+    if rival is not None and abs(rival - taken.logprob) <= NEAR_TIE_NATS:
+        return (
+            f"The two tokens were almost equally likely ({math.exp(rival):.1%} and "
+            f"{math.exp(taken.logprob):.1%}), so the smallest difference in rounding decides."
+        ), ""
+    most = rival if rival is not None else min((a.logprob for a in taken.top), default=0.0)
+    if math.exp(most) < UNLIKELY:
+        return "", (
+            f"The capsule's token had a probability below {UNLIKELY:.1%} here, which rounding does "
+            "not explain: the capsule was changed since it was saved, or the model's files were."
+        )
+    return "", ""

@@ -44,11 +44,18 @@ class Run:
         generation: its last update.
         tokens: one for each of `generation.token_ids`, those it began with included; empty where
             no scores were asked for.
+        failed: whether an error broke it off.
     """
 
     request: CompletionRequest
     generation: Generation
     tokens: tuple[ScoredPiece, ...] = ()
+    failed: bool = False
+
+    @property
+    def came(self) -> bool:
+        """Whether there is anything of it yet."""
+        return bool(self.generation.text or self.generation.token_ids)
 
     def branch(self, at: int, instead: Alternative) -> "Branch":
         """The run that takes another token at `at` (from 0), with the same seed.
@@ -114,6 +121,20 @@ class Runs:
     def open(self, at: int) -> "Runs":
         """With another run shown; an index that is none changes nothing."""
         return replace(self, at=at) if 0 <= at < len(self.kept) else self
+
+    def broken_off(self, failed: bool) -> "Runs":
+        """With the run that is shown ended where it is; without it where nothing of it came.
+
+        Args:
+            failed: whether by an error; else by the visitor.
+        """
+        run = self.shown
+        if run is None or run.generation.finish_reason is not None:
+            return self
+        if not run.came:
+            return self.undo()
+        ended = replace(run.generation, finish_reason="cancelled")
+        return self.undo().add(replace(run, generation=ended, failed=failed))
 
     def undo(self) -> "Runs":
         """Without the run that is shown; the one before it is shown then."""

@@ -15,6 +15,7 @@ from gemma_space.types import Tokenization, TokenPiece
 
 REPLACEMENT = "\ufffd"
 NO_TOKEN = "<no such token>"
+CHANNEL = "thought\n"  # the name that a thinking channel begins with
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 
 
@@ -43,14 +44,14 @@ class TextStream:
         self._held = ""
         self._channel = None if show_special else _thinking_channel(tokenizer)
         self._thinking: DecodeStream | None = None
-        self._thoughts = ""
+        self._thoughts: list[str] = []
         self.text = ""
         self.stopped = False
 
     @property
     def thinking(self) -> str:
-        """The text of the thinking channel so far, without the channel's name."""
-        return self._thoughts.partition("\n")[2]
+        """What was thought so far, without the channel's name; paragraphs, where it began anew."""
+        return "\n\n".join(said for text in self._thoughts if (said := _unnamed(text)))
 
     def push(self, token_id: int) -> bool:
         """Add a token to `text`; true when a stop string has ended the reply."""
@@ -87,11 +88,12 @@ class TextStream:
         if self._channel and token_id in self._channel:
             opens = token_id == self._channel[0]
             self._thinking = DecodeStream(skip_special_tokens=True) if opens else None
+            self._thoughts += [""] * opens
             return True
         if self._thinking is None:
             return False
         self._thinking, text = self._step(self._thinking, token_id, True)
-        self._thoughts += text
+        self._thoughts[-1] += text
         return True
 
     def finish(self) -> str:
@@ -106,6 +108,14 @@ def _thinking_channel(tokenizer: Any) -> tuple[int, int] | None:
     vocabulary = tokenizer.get_added_vocab()
     opens, closes = vocabulary.get("<|channel>"), vocabulary.get("<channel|>")
     return None if opens is None or closes is None else (opens, closes)
+
+
+def _unnamed(said: str) -> str:
+    """What is said in a channel, without the name it begins with or may still become.
+
+    All of it where that is another: nothing a model says is kept from its reader.
+    """
+    return "" if CHANNEL.startswith(said) else said.removeprefix(CHANNEL)
 
 
 def _possible_stop(text: str, stop: tuple[str, ...]) -> int:

@@ -127,17 +127,20 @@ class CompletionRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRequest:
-    """A text whose likelihood is asked for, after one BOS; `top` alternatives are told per token.
+    """A text whose likelihood is asked for; `top` alternatives are told per token.
 
-    `parse_special` is that of `CompletionRequest`.
+    `add_bos`, `parse_special` and `token_ids` are those of `CompletionRequest`. The first token
+    has no likelihood: nothing stands in front of it.
     """
 
     text: str
     model: str
     precision: Precision = Precision.AUTO
     attention: Attention = Attention.AUTO
+    add_bos: bool = True
     parse_special: bool = True
     top: int = 0
+    token_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -157,6 +157,8 @@
     if (!button) return;
     const token = Number(button.closest("[data-token]").dataset.token);
     trigger("select", { token, alternative: Number(button.dataset.alternative) });
+    // The button is about to go: who came by keyboard goes on from the results it stood in.
+    element.closest(".tabs")?.querySelector("[role=tab]")?.focus({ preventScroll: true });
   });
 
   space.tokens = { mount, offer };

@@ -12,6 +12,7 @@ from gemma_space.types import FinishReason, Generation, Scoring
 from gemma_space.ui import present
 
 NO_TOKENS = '<p class="hint">Run the prompt, or score it, to see its tokens here.</p>'
+NO_TOKEN_CAME = '<p class="reply-line">Stopped before the first token.</p>'
 LABEL_CHARACTERS = 48
 
 
@@ -38,10 +39,9 @@ def label(run: Run) -> str:
     given = len(run.request.begins_with)
     words = " ".join(generation.text.split())
     text = words[:LABEL_CHARACTERS] + ("…" if len(words) > LABEL_CHARACTERS else "")
-    reason = present.REASONS[generation.finish_reason or "cancelled"].lower()
+    reason = _ended(generation.finish_reason or "cancelled", run.failed).lower()
     branch = f"other token at {given:,}: " if given else ""
-    model = generation.model.rpartition("/")[2]
-    return f"{branch}“{text}” · {reason} · {model} · {generation.precision}"
+    return f"{branch}“{text}” · {reason} · {_name(generation)} · {generation.precision}"
 
 
 def own_choices(run: Run) -> set[int]:
@@ -57,9 +57,10 @@ def score_footer(scoring: Scoring) -> str:
     words = [f"{done:,} of {scoring.total_tokens:,} tokens scored", scoring.precision]
     if scoring.perplexity is not None:
         words.insert(1, f"perplexity {scoring.perplexity:.4g}")
+    reason = _NO_REASON if done < scoring.total_tokens else ""
     shown = "".join(f'<span class="stat">{escape(word)}</span>' for word in words)
     told = "".join(f'<p class="reply-note">{escape(note)}</p>' for note in scoring.notes)
-    return f'<div class="reply-footer"><p class="reply-line">{shown}</p>{told}</div>'
+    return f'<div class="reply-footer"><p class="reply-line">{reason}{shown}</p>{told}</div>'
 
 
 def comparison(found: Comparison) -> str:
@@ -90,11 +91,15 @@ def opened(kept: Capsule) -> str:
     return f'<p class="hint" role="status">{escape(words)} Press Replay to run it again.</p>'
 
 
-def completion_footer(generation: Generation) -> str:
-    """The Prompt tab's footer, as HTML; without a reason while the completion grows."""
+def completion_footer(generation: Generation, failed: bool = False) -> str:
+    """The Prompt tab's footer, as HTML; without a reason while the completion grows.
+
+    Args:
+        failed: an error broke it off.
+    """
     finished = generation.finish_reason
-    reason = _reason(finished) if finished else _NO_REASON
-    made_by = f"{generation.precision} · seed {generation.seed}"
+    reason = _reason(finished, failed) if finished else _NO_REASON
+    made_by = f"{_name(generation)} · {generation.precision} · seed {generation.seed}"
     words = (*present.stats(generation), made_by)
     shown = "".join(f'<span class="stat">{escape(word)}</span>' for word in words)
     told = "".join(f'<p class="reply-note">{escape(note)}</p>' for note in generation.notes)
@@ -105,15 +110,23 @@ def settled_footer(footer: str | None) -> str:
     """A footer once nothing more comes: one that has no reason was stopped by the visitor."""
     text = footer or ""
     if present.LOAD in text:
-        return '<p class="reply-line">Stopped before the first token.</p>'
+        return NO_TOKEN_CAME
     return text.replace(_NO_REASON, _reason("cancelled"))
 
 
 _NO_REASON = '<span class="reason"></span>'
 
 
-def _reason(finished: FinishReason) -> str:
-    return f'<span class="reason reason-{finished}">{present.REASONS[finished]}</span>'
+def _reason(finished: FinishReason, failed: bool = False) -> str:
+    return f'<span class="reason reason-{finished}">{_ended(finished, failed)}</span>'
+
+
+def _ended(finished: FinishReason, failed: bool) -> str:
+    return present.FAILED if failed else present.REASONS[finished]
+
+
+def _name(generation: Generation) -> str:
+    return generation.model.rpartition("/")[2]
 
 
 def token_meter(count: int, limit: int, reserved: int) -> str:

@@ -40,7 +40,7 @@ class PromptRuns:
 
     async def on_run(self, values: Values) -> AsyncGenerator[Updates]:
         """Run the prompt."""
-        yield self.tab.running()
+        yield self.begun(values)
         branch = Branch(request=self.tab.read(values, self.panel), kept=())
         async with aclosing(self.run(branch, values)) as updates:
             async for update in updates:
@@ -61,7 +61,7 @@ class PromptRuns:
         else:
             ids = ()
         taken = self.tab.input.show(longer, ids, values[self.panel.model])
-        yield {**self.tab.running(), **taken}
+        yield {**self.begun(values), **taken}
         request = replace(self.tab.read(values, self.panel), prompt=longer, token_ids=ids)
         async with aclosing(self.run(Branch(request=request, kept=()), values)) as updates:
             async for update in updates:
@@ -76,7 +76,7 @@ class PromptRuns:
             return
         piece = run.tokens[pick.token]
         (instead,) = (other for other in piece.top if other.id == pick.alternative)
-        yield {**self.tab.running(), self.tab.result.tabs: gr.Tabs(selected="text")}
+        yield {**self.begun(values), self.tab.result.tabs: gr.Tabs(selected="text")}
         async with aclosing(self.run(run.branch(pick.token, instead), values)) as updates:
             async for update in updates:
                 yield update
@@ -95,7 +95,7 @@ class PromptRuns:
                     yield step
                     continue
                 last = step
-                self.tab.bench.put(values, runs=before.add(branch.finished(step)), scored=())
+                self.tab.bench.put(values, runs=before.add(branch.finished(step)))
                 footer = present_runs.completion_footer(step)
                 yield {shown.completion: step.text, shown.footer: footer}
         if last is not None:
@@ -122,9 +122,10 @@ class PromptRuns:
         shown, asked = self.tab.result, self.tab.read(values, self.panel)
         request = ScoreRequest(
             text=asked.prompt, model=asked.model, precision=asked.precision,
-            attention=asked.attention, parse_special=asked.parse_special, top=LIKELIEST,
+            attention=asked.attention, add_bos=asked.add_bos, parse_special=asked.parse_special,
+            top=LIKELIEST, token_ids=asked.token_ids,
         )  # fmt: skip
-        yield {**self.tab.running(), shown.tabs: gr.Tabs(selected="probabilities")}
+        yield {**self.begun(values), shown.tabs: gr.Tabs(selected="probabilities")}
         last: Scoring | None = None
         source = self.steps(
             lambda: self.playground.score(request, values.token), request, values.token,
@@ -144,7 +145,7 @@ class PromptRuns:
             listed = await asyncio.to_thread(
                 token_view.token_list, tokens, title="Tokens of the prompt"
             )
-            yield {shown.view: view, shown.tokens: listed}
+            yield {shown.view: view, shown.tokens: listed, **shown.scored(self.work(values).runs)}
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -177,22 +178,34 @@ class PromptRuns:
         return {**rested, **back}
 
     def on_over(self, values: Values) -> Updates:
-        """Nothing is on its way any more; a run that was stopped is one as far as it came."""
-        runs, shown = self.work(values).runs, self.tab.result
-        updates = self.tab.idle(values)
-        failed = present.is_problem(values[shown.footer])
-        if runs.shown is None:
-            return updates
-        if runs.shown.generation.finish_reason is not None:
-            if failed:  # what there was is still there, under the error
-                return {**updates, **shown.shown(runs), shown.footer: values[shown.footer]}
-            return updates
-        stopped = replace(runs.shown.generation, finish_reason="cancelled")
-        run = replace(runs.shown, generation=stopped)
-        runs = runs.undo().add(run)
+        """Nothing is on its way any more; a run that was broken off is one as far as it came.
+
+        A page that has neither a run nor a score to show by now shows the last run again.
+        """
+        work, shown = self.work(values), self.tab.result
+        run, footer = work.runs.shown, values[shown.footer]
+        if run is None or work.scored:
+            return self.tab.idle(values)
+        is_cut, failed = run.generation.finish_reason is None, present.is_problem(footer)
+        is_there = bool(values[shown.completion]) or not run.generation.text
+        if is_there and not is_cut and not failed:
+            return self.tab.idle(values)
+        runs = work.runs.broken_off(failed)
         self.tab.bench.put(values, runs=runs)
-        settled = {**shown.shown(runs), **self.tab.sampling.used_seed(stopped.seed)}
-        return {**updates, **settled, **({shown.footer: values[shown.footer]} if failed else {})}
+        back = shown.shown(runs)
+        updates = {**self.tab.idle(Values({**values, **cast(dict[Any, Any], back)})), **back}
+        if is_cut and run.came:
+            updates |= self.tab.sampling.used_seed(run.generation.seed)
+        if failed or not is_cut:
+            updates[shown.footer] = present_runs.settled_footer(footer)
+        elif not run.came:
+            updates[shown.footer] = present_runs.NO_TOKEN_CAME
+        return updates
+
+    def begun(self, values: Values) -> Updates:
+        """Something is on its way: a score that was shown is gone."""
+        self.tab.bench.put(values, scored=())
+        return self.tab.running()
 
     def work(self, values: Values) -> Work:
         """What the page works on."""

@@ -33,8 +33,9 @@ class PromptTab:
     ) -> None:
         self._playground, self._panel, self._tabs = playground, panel, tabs
         with gr.Column(elem_id="prompt-tab"):
+            link_told = gr.HTML("", elem_id="link-told")
             self.widgets = PromptWidgets.build(playground)
-            self._files = RunFiles.build(followed, self.widgets.replay)
+            self._files = RunFiles.build(followed, link_told, self.widgets.replay)
 
     @property
     def target(self) -> Any:
@@ -116,7 +117,7 @@ class PromptTab:
         # once one would be lost: ids come with a text, and before it.
         listen(
             [tab.prompt.change, tab.add_bos.change, tab.parse_special.change,
-             panel.chosen.change, length.release],
+             panel.chosen.change, length.change],
             on_count, {*tab.inputs(), panel.chosen, length}, [tab.count, tab.tokens, tab.fim],
             on_error=uncounted, trigger_mode="always_last",
         )  # fmt: skip

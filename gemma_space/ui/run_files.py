@@ -47,11 +47,11 @@ class RunFiles:
 
     Attributes:
         page_url: unseen; the page's own address, told by the browser.
+        link_told: what became of a link that was followed; stands where the tab begins.
     """
 
     language: gr.Radio
     code: gr.Code
-    fold: gr.Accordion
     page_url: gr.Textbox
     save: gr.Button
     saved: gr.HTML
@@ -61,9 +61,10 @@ class RunFiles:
     link: gr.Button
     linked: gr.HTML
     followed: gr.HTML
+    link_told: gr.HTML
 
     @classmethod
-    def build(cls, followed: gr.HTML, replay: gr.Button) -> "RunFiles":
+    def build(cls, followed: gr.HTML, link_told: gr.HTML, replay: gr.Button) -> "RunFiles":
         """Lay them out; `followed` stands outside the tabs, which are mounted when opened."""
         with gr.Row(elem_classes="link-row"):
             link = gr.Button("Copy a link to this prompt", size="sm", min_width=180)
@@ -76,7 +77,7 @@ class RunFiles:
                 NO_RUN, language="python", show_label=False, label="Code", interactive=False,
                 wrap_lines=True, max_lines=40,
             )  # fmt: skip
-        with gr.Accordion("Replay capsule", open=False, elem_id="capsule") as fold:
+        with gr.Accordion("Replay capsule", open=False, elem_id="capsule"):
             gr.HTML(EXPLAINED)
             with gr.Row(elem_classes="capsule-buttons"):
                 save = gr.Button("Save this run as a capsule", size="sm", min_width=180)
@@ -88,8 +89,8 @@ class RunFiles:
         page_url = gr.Textbox("", visible="hidden")
         saved = heard("GemmaSpace.capsule.save(props.value);")
         linked = heard("GemmaSpace.link.made(props.value);")
-        return cls(language, code, fold, page_url, save, saved, files, replay, told, link, linked,
-                   followed)  # fmt: skip
+        return cls(language, code, page_url, save, saved, files, replay, told, link, linked,
+                   followed, link_told)  # fmt: skip
 
     def wire(self, runs: PromptRuns, tabs: gr.Tabs) -> Any:
         """Wire what a run is written as.
@@ -165,7 +166,7 @@ class RunFiles:
             kept = runs.work(values).capsule
             if kept is None:
                 raise InvalidRequestError("No capsule is open.", "Open a capsule file first.")
-            yield {**runs.tab.running(), self.told: AGAIN}
+            yield {**runs.begun(values), self.told: AGAIN}
             branch = Branch(request=kept.request(LIKELIEST), kept=())
             async with aclosing(runs.run(branch, values)) as updates:
                 async for update in updates:
@@ -207,15 +208,15 @@ class RunFiles:
         def restored(values: Values, asked: Any, controls: Any, **ids: Any) -> Updates:
             chosen = choosing.choose(asked.model, str(asked.precision), values)
             kept = tab.keep(asked.model, controls)
-            return {**chosen, **prompt_of(asked, **ids), **kept, self.told: ""}
+            return {**chosen, **prompt_of(asked, **ids), **kept, self.told: "", self.link_told: ""}
 
         def known(values: Values, model: str) -> bool:
             """Whoever wrote it must not decide what this visitor's token is used for."""
             listed = (row.repo_id for row in choosing.library.choices())
             return model in (*listed, *choosing.panel.remembered(values))
 
-        def unknown(model: str) -> Updates:
-            return failed(
+        def unknown(model: str) -> str:
+            return (
                 f"Its model, {model[:100]}, is not in the list here, so yours was kept. Add it "
                 "in the Models tab, then open this again."
             )
@@ -224,7 +225,7 @@ class RunFiles:
             kept = capsule.read(_told(event, "document"))
             request = kept.request()
             if not known(values, request.model):
-                return {**prompt_of(request), **unknown(request.model)}
+                return {**prompt_of(request), **unopened(unknown(request.model))}
             shown = restored(values, request, request.controls, ids=request.token_ids)
             tab.bench.put(values, capsule=kept)
             return {**shown, self.told: present_runs.opened(kept),
@@ -233,21 +234,24 @@ class RunFiles:
         def on_link(values: Values, event: gr.EventData) -> Updates:
             asked = share_link.read(_told(event, "run"))
             if not known(values, asked.model):
-                return {**prompt_of(asked), **unknown(asked.model)}
+                return {**prompt_of(asked), **unfollowed(unknown(asked.model))}
             return restored(values, asked, asked.controls)
 
-        def failed(text: str, *_: Any) -> Updates:
-            return {self.told: present.problem(text), self.fold: gr.Accordion(open=True),
-                    tabs: gr.Tabs(selected="prompt")}  # fmt: skip
+        def unopened(text: str, *_: Any) -> Updates:
+            return {self.told: present.problem(text)}
+
+        def unfollowed(text: str, *_: Any) -> Updates:
+            return {self.link_told: present.problem(text), tabs: gr.Tabs(selected="prompt")}
 
         needs = {*choosing.context(), tab.bench.key}
         outputs = [
             *choosing.choose_outputs(), *tab.input.components(), tab.input.add_bos,
-            tab.input.parse_special, tab.refill, tabs, self.told, self.fold,
+            tab.input.parse_special, tab.refill, tabs, self.told, self.link_told,
         ]  # fmt: skip
         listen([self.files.select], on_file, needs, [*outputs, self.replay],
-               on_error=failed)  # fmt: skip
-        listen([self.followed.select], on_link, needs, outputs, on_error=failed)
+               on_error=unopened)  # fmt: skip
+        listen([self.followed.select], on_link, needs, outputs, on_error=unfollowed)
+        listen([tab.run.click], lambda: {self.link_told: ""}, outputs=[self.link_told])
 
 
 def _told(event: gr.EventData, name: str) -> Any:

@@ -74,10 +74,14 @@ class RunResult:
         }  # fmt: skip
         return {**updates, **(self._of(run) if run else self._nothing())}
 
+    def scored(self, runs: Runs) -> Updates:
+        """A score takes the place of the run that was shown: any run can be returned to."""
+        return {self.others: gr.update(value=None, visible=bool(runs.kept))}
+
     def _of(self, run: Run) -> Updates:
         return {
             self.completion: run.generation.text,
-            self.footer: present_runs.completion_footer(run.generation),
+            self.footer: present_runs.completion_footer(run.generation, run.failed),
             self.view: token_view.probability_view(run.tokens, own=present_runs.own_choices(run)),
             self.tokens: token_view.token_list(run.tokens, title="Tokens of the completion"),
         }

@@ -16,6 +16,9 @@ from gemma_space.types import (
     CompletionRequest,
     Generation,
     SamplingParams,
+    ScoredPiece,
+    ScoreRequest,
+    Scoring,
     TokenPiece,
 )
 from gemma_space.visitors import Visitors
@@ -29,7 +32,7 @@ class FakePlayground:
 
     Attributes:
         events: "started", "finished" or "closed" for each stream, in order.
-        requests, completions: what was asked for.
+        requests, completions, scores: what was asked for.
         fail_after: how many words are said before an error; None for no error.
         spoken_at: when each word was said, in seconds since the epoch.
         refusal: an error in place of any reply.
@@ -48,6 +51,7 @@ class FakePlayground:
     events: list[str] = field(default_factory=list)
     requests: list[ChatRequest] = field(default_factory=list)
     completions: list[CompletionRequest] = field(default_factory=list)
+    scores: list[ScoreRequest] = field(default_factory=list)
     spoken_at: list[float] = field(default_factory=list)
     refusal: GemmaSpaceError | None = None
     places: tuple[int, ...] = ()
@@ -66,7 +70,7 @@ class FakePlayground:
         for name in ("words", "seconds", "notes", "finish_reason", "fail_after", "events",
                      "refusal", "tokens", "places"):  # fmt: skip
             setattr(self, name, getattr(usual, name))
-        self.requests, self.completions, self.spoken_at = [], [], []
+        self.requests, self.completions, self.scores, self.spoken_at = [], [], [], []
         self.hub.asked, self.hub.reachable = [], True
         self.library.reset()
 
@@ -101,6 +105,18 @@ class FakePlayground:
         if request.prompt == "Fail":
             raise self._failure()
         yield from self._generate("")
+
+    def score(self, request: ScoreRequest, token: str | None = None) -> Iterator[Scoring]:
+        self.scores.append(request)
+        pieces = tuple(
+            ScoredPiece(id=3, text=word, logprob=-1.0, entropy=1.0) for word in self.words
+        )
+        for count in range(1, len(pieces) + 1):
+            yield Scoring(
+                tokens=pieces[:count], total_tokens=len(pieces), perplexity=2.72,
+                model="fake/chat", revision="main", precision="bf16",
+            )  # fmt: skip
+            time.sleep(self.seconds)
 
     @property
     def prompts(self) -> "FakePlayground":

@@ -114,6 +114,40 @@ def test_an_error_keeps_the_prompt(tab: ChatPage, fake: FakePlayground) -> None:
     expect(tab.button("Run")).to_be_enabled()
 
 
+def test_an_error_keeps_the_run_before_and_is_no_run(tab: ChatPage, fake: FakePlayground) -> None:
+    tab.button("Run").click()
+    expect(completion(tab)).to_have_value("A short reply.")
+    fake.words, fake.fail_after = ("", "never said"), 1
+    tab.button("Run").click()
+    expect(tab.page.get_by_role("alert")).to_contain_text("stumbled")
+    expect(completion(tab)).to_have_value("A short reply.")
+    expect(tab.page.locator("#runs")).to_be_hidden()
+    fake.words, fake.fail_after = ("Once ", "upon "), 1
+    tab.button("Run").click()
+    expect(completion(tab)).to_have_value("Once ")
+    expect(tab.page.locator("#runs")).to_contain_text("broken off by an error")
+    expect(tab.page.locator("#runs")).not_to_contain_text("stopped by you")
+    tab.page.locator("#runs").get_by_role("radio").first.check()
+    expect(completion(tab)).to_have_value("A short reply.")
+    tab.page.locator("#runs").get_by_role("radio").last.check()
+    expect(footer(tab)).to_contain_text("Broken off by an error")
+
+
+def test_a_score_that_is_stopped_leaves_the_run(tab: ChatPage, fake: FakePlayground) -> None:
+    tab.button("Run").click()
+    expect(completion(tab)).to_have_value("A short reply.")
+    fake.words, fake.seconds = ("word ",) * 200, 0.05
+    tab.page.get_by_label("Add BOS").uncheck()
+    prompt(tab).fill("Some text")
+    tab.page.locator("#score").click()
+    expect(footer(tab)).to_contain_text("of 200 tokens scored")
+    tab.page.locator("#stop").click()
+    expect(footer(tab)).to_contain_text("Stopped by you")
+    expect(completion(tab)).to_have_value("A short reply.")
+    expect(tab.button("Continue from output")).to_be_enabled()
+    assert [(score.text, score.add_bos) for score in fake.scores] == [("Some text", False)]
+
+
 def test_both_tabs_keep_their_own(
     chat: ChatPage, fake: FakePlayground, open_chat: Callable[..., ChatPage]
 ) -> None:

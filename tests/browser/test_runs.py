@@ -15,6 +15,7 @@ from gemma_space import share_link
 from gemma_space.playground import Playground
 from gemma_space.types import Controls
 from tests.browser.chat_page import ChatPage
+from tests.browser.test_looks import CONTRAST
 from tests.browser.test_prompt_tab import completion, footer, open_tab, prompt
 
 QUESTION = "<start_of_turn>user\nWhat is a token?<end_of_turn>\n<start_of_turn>model\n"
@@ -125,6 +126,28 @@ def test_a_score_tells_perplexity_and_offers_no_branch(tab: ChatPage) -> None:
     expect(tab.page.locator("#likeliest button")).to_have_count(0)
 
 
+def test_after_a_score_the_run_can_be_returned_to(tab: ChatPage) -> None:
+    first = run(tab)
+    expect(tab.page.locator("#runs")).to_be_hidden()
+    tab.page.locator("#score").click()
+    expect(footer(tab)).to_contain_text("perplexity")
+    expect(runs_of(tab)).to_have_count(1)
+    expect(runs_of(tab).first).not_to_be_checked()
+    runs_of(tab).first.check()
+    expect(completion(tab)).to_have_value(first)
+    expect(footer(tab)).to_contain_text(ENDED)
+    expect(tab.page.locator("#undo-run")).to_be_enabled()
+
+
+def test_a_branch_by_keyboard_leaves_the_focus_in_the_result(tab: ChatPage) -> None:
+    run(tab)
+    result_tab(tab, "Probabilities")
+    tab.page.locator("#probabilities [role=option]").nth(3).click()
+    tab.page.locator("#likeliest button").first.press("Enter")
+    expect(tab.page.locator("#result-tabs [role=tab]").first).to_be_focused()
+    finished(tab)
+
+
 def test_the_prompts_tokens_and_what_may_be_wrong_are_told(tab: ChatPage) -> None:
     prompt(tab).fill("What is <bos> a token?")
     count = tab.page.locator("#token-count")
@@ -136,6 +159,15 @@ def test_the_prompts_tokens_and_what_may_be_wrong_are_told(tab: ChatPage) -> Non
     tab.page.locator("#insert-turn").click()
     expect(prompt(tab)).to_have_value(QUESTION)
     expect(count.locator(".advice")).to_have_count(0)
+
+
+def test_the_meter_follows_the_token_limit_however_it_is_set(tab: ChatPage) -> None:
+    prompt(tab).fill("Hello")
+    count, settings = tab.page.locator("#token-count"), tab.page.locator("#prompt-settings")
+    fill(settings, "Max new tokens", "2047")
+    expect(count).to_contain_text("only 1 fit beside the 2,047 kept")
+    settings.get_by_role("button", name="Back to the model's defaults").click()
+    expect(count).not_to_contain_text("fit beside")
 
 
 def test_code_says_what_the_run_used(tab: ChatPage) -> None:
@@ -187,6 +219,8 @@ def test_a_capsule_is_replayed_by_somebody_else(
     other = other_page(real_server, new_context)
     open_capsule(other.page, path)
     expect(prompt(other)).to_have_value(QUESTION)
+    expect(other.page.locator("#replay")).to_be_visible()
+    assert other.page.evaluate(CONTRAST, "#replay") >= 4.5
     other.page.locator("#replay").click()
     told = other.page.locator("#capsule-told")
     wanted = "The first token that differs is number 4" if tampered else "Identical"
@@ -238,7 +272,11 @@ def test_a_link_to_a_model_that_is_not_listed_keeps_yours(
     page.goto(real_server[1] + share_link.encode(shared))
     chat = ChatPage(page, real_server[1])
     expect(prompt(chat)).to_have_value("Hello there")
-    expect(page.locator("#capsule-told .problem")).to_contain_text("somebody/else")
+    told = page.locator("#link-told .problem")
+    expect(told).to_contain_text("somebody/else")
+    expect(told).to_be_in_viewport()
+    page.locator("#run").click()
+    expect(told).to_have_count(0)
 
 
 def test_a_link_is_copied(tab: ChatPage) -> None:

@@ -163,6 +163,8 @@ def test_a_settled_footer_names_a_reason() -> None:
     loading = present.load_bar(LoadProgress(phase="load"), "X")
     assert "Stopped before the first token." in present_runs.settled_footer(loading)
     assert present_runs.settled_footer(None) == ""
+    broken = present_runs.completion_footer(generation(finish_reason="cancelled"), failed=True)
+    assert "Broken off by an error" in broken
     assert present_runs.settled_footer(present.problem("Bad.")) == present.problem("Bad.")
 
 

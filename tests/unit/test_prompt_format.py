@@ -119,10 +119,24 @@ def test_no_bos(tokenizer: Any) -> None:
     assert "does not begin with <bos>" in literal
 
 
+def test_ids_that_say_something_else_than_the_text(tokenizer: Any) -> None:
+    for text in ("<bos>Hi 🙂", "Hi <bos>", "Hi"):
+        for bos, special in ((True, True), (False, True), (True, False), (False, False)):
+            sent = encode_prompt(tokenizer, text, add_bos=bos, parse_special=special)
+            assert prompt_format.about_ids(tokenizer, text, sent) == ()
+            assert prompt_format.about_ids(tokenizer, tokenizer.decode(sent), sent) == ()
+            (told,) = prompt_format.about_ids(tokenizer, text, (*sent, sent[-1]))
+            assert told.startswith("The tokens stand for another text")
+    cut = encode_prompt(tokenizer, "Hi 🙂")[:-1]  # in the middle of a character
+    assert prompt_format.about_ids(tokenizer, "Hi ", cut) == ()
+
+
 def test_doubled_bos_counts_what_is_sent(gemma_3: Any) -> None:
     assert "begins with <bos> 2 times" in warned(gemma_3, f"<bos><bos>{ASKED}", bos=False)
     # The switch leaves exactly one, however many were typed.
-    assert warned(gemma_3, f"<bos><bos>{ASKED}", bos=True) == ""
+    merged = warned(gemma_3, f"<bos><bos>{ASKED}", bos=True)
+    assert "begins with <bos> 2 times, of which one is sent" in merged
+    assert warned(gemma_3, f"<bos>{ASKED}", bos=True) == ""
 
 
 @pytest.mark.parametrize("bos", [True, False])

@@ -74,6 +74,7 @@ LIKELY: dict[str, tuple[Run, Surroundings, str]] = {
     ),
     "end": (a_run(finish_reason="length"), HERE, "stop then, length now"),
     "text": (a_run(text="abce"), HERE, "capsule was changed"),
+    "tokens": (a_run(token_ids=(20, 99)), HERE, "text is the same and its tokens are not"),
 }  # fmt: skip
 
 
@@ -123,6 +124,37 @@ def test_a_near_tie_that_was_seen_is_told_with_both_shares() -> None:
     run = replace(a_run(**OTHER, revision="2" * 40), tokens=tokens)
     assert "commit" in compared(a_run(), run).reasons[0]
     assert "almost equally" in compared(a_run(), run).reasons[-1]
+
+
+def scored(token_id: int, *rivals: tuple[int, float]) -> ScoredPiece:
+    top = tuple(Alternative(id=i, text="y", logprob=logprob) for i, logprob in rivals)
+    return ScoredPiece(id=token_id, text="x", logprob=-0.01, entropy=0.1, top=top)
+
+
+@pytest.mark.parametrize("rivals", [((21, -12.0),), ((30, -0.01), (31, -9.0))])
+def test_a_token_that_was_hardly_possible_is_no_matter_of_rounding(
+    rivals: tuple[tuple[int, float], ...],
+) -> None:
+    run = replace(a_run("bf16", **OTHER), tokens=(scored(20), scored(99, *rivals)))
+    (reason,) = compared(a_run("bf16"), run).reasons
+    assert "below 0.1% here, which rounding does not explain" in reason
+    run = replace(a_run(**OTHER), tokens=(scored(20), scored(99, *rivals)))
+    known = compared(a_run("bf16"), run).reasons
+    assert "bf16 then, fp32 now" in known[0]
+    assert not any("rounding does not explain" in reason for reason in known)
+
+
+def test_a_token_that_could_have_come_leaves_rounding_as_a_reason() -> None:
+    run = replace(a_run("bf16", **OTHER), tokens=(scored(20), scored(99, (21, -3.0))))
+    (reason,) = compared(a_run("bf16"), run).reasons
+    assert "near tie" in reason
+
+
+def test_the_odds_of_a_branch_are_those_of_the_token_that_differs() -> None:
+    """A replayed branch has scores for what follows what it began with, and for nothing else."""
+    run = replace(a_run(**OTHER), tokens=(scored(99, (21, -0.05)),))
+    (reason,) = compared(a_run(), run).reasons
+    assert "almost equally likely" in reason
 
 
 def test_the_seed_of_a_greedy_run_is_no_reason() -> None:

@@ -1,5 +1,6 @@
 """Models that think before they answer: the switch, the thoughts, and a budget spent on them."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -171,6 +172,23 @@ def test_a_budget_spent_on_thoughts_says_how_to_go_on() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "thinking"),
+    [
+        ("<|channel>plan a<channel|>Four.", "plan a"),
+        ("<|channel>plan\na<channel|>Four.", "plan\na"),
+        ("<|channel>thought\na<channel|>Fo<|channel>thought\nb<channel|>ur.", "a\n\nb"),
+        ("<|channel>thought\n<channel|>Four.", ""),
+    ],
+)
+def test_nothing_that_is_thought_is_kept_from_the_reader(said: str, thinking: str) -> None:
+    """Whatever the channel is called, and however often it is opened."""
+    updates = stream_of(said, "stop")
+    assert (updates[-1].thinking, updates[-1].text) == (thinking, "Four.")
+    grown = [update.thinking for update in updates]
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(grown))
+
+
+@pytest.mark.parametrize(
     ("fields", "title"),
     [
         ({"thinking": "a", "text": "b", "finish_reason": "length"}, "Reached the token limit"),
@@ -196,6 +214,12 @@ def test_thoughts_are_unfolded_only_while_they_come() -> None:
     assert thoughts("Four.", False)["status"] == "done"
     assert thoughts("", False)["status"] == "done"
     assert thoughts("", True)["title"] == transcript.THINKING
+
+
+def test_a_thought_that_has_no_name_can_spend_the_budget_too() -> None:
+    reply = present.reply(stream_of("<|channel>plan a, then", "length")[-1])
+    assert reply.footer is not None
+    assert (reply.thinking, reply.footer.title) == ("plan a, then", present.THOUGHT_AWAY)
 
 
 def test_thoughts_never_go_back_to_the_model(thinker: Playground, folder: Path) -> None:

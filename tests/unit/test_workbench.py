@@ -1,6 +1,7 @@
 """What a page works on: kept under names given here, and no more of it than there is room for."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import gradio as gr
 import pytest
@@ -88,3 +89,27 @@ def test_a_branch_of_a_replayed_branch_keeps_what_came_as_ids() -> None:
     finished = again.finished(run(11, begins_with=(7, 8, 9, 99)).generation)
     assert [token.id for token in finished.tokens] == [9, 99, 11]
     assert present_runs.own_choices(finished) == {1}
+
+
+@pytest.mark.parametrize(
+    ("failed", "words"), [(True, "broken off by an error"), (False, "stopped")]
+)
+def test_a_run_that_is_broken_off_is_kept_as_far_as_it_came(failed: bool, words: str) -> None:
+    runs = Runs().add(run(5)).add(unfinished(run(6, 7)))
+    ended = runs.broken_off(failed)
+    assert ended.shown is not None
+    assert (ended.at, ended.shown.failed) == (1, failed)
+    assert ended.shown.generation.finish_reason == "cancelled"
+    assert words in present_runs.label(ended.shown)
+    assert ended.broken_off(True) is ended, "it has ended"
+
+
+def test_a_run_of_which_nothing_came_is_none() -> None:
+    empty = unfinished(run())
+    empty = replace(empty, generation=replace(empty.generation, text=""))
+    assert Runs().add(run(5)).add(empty).broken_off(failed=True) == Runs().add(run(5))
+    assert Runs().broken_off(failed=False) == Runs()
+
+
+def unfinished(one: Run) -> Run:
+    return replace(one, generation=replace(one.generation, finish_reason=None))
