@@ -12,6 +12,7 @@ from gemma_space import journal  # noqa: E402
 from gemma_space.app import build_app, serve  # noqa: E402
 from gemma_space.errors import GemmaSpaceError  # noqa: E402
 from gemma_space.playground import Playground  # noqa: E402
+from gemma_space.rehearsal import Rehearsal  # noqa: E402
 from gemma_space.remote.playground import RemotePlayground  # noqa: E402
 
 
@@ -24,10 +25,11 @@ def main() -> None:
             redaction.name(settings.engine_key.get_secret_value())
         kind = RemotePlayground if settings.engine_url else Playground
         playground = kind.from_settings(settings)
+        rehearsal = Rehearsal(playground, settings) if settings.presenter else None
     except GemmaSpaceError as error:
         sys.exit(str(error))
     journal.write_to_stderr()
-    serve(build_app(playground, settings), playground)
+    serve(build_app(playground, settings, rehearsal), playground, rehearsal)
 
 
 if __name__ == "__main__":

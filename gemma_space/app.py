@@ -21,8 +21,9 @@ from gemma_space.limits import MAX_GENERATIONS
 from gemma_space.metrics import Metrics
 from gemma_space.observed import Observed
 from gemma_space.playground import Playground
+from gemma_space.rehearsal import Rehearsal
 from gemma_space.settings import Settings
-from gemma_space.ui import page
+from gemma_space.ui import page, presenter
 from gemma_space.ui.events import asked_by
 from gemma_space.visits import McpOrigin, VisitorCookie
 
@@ -52,10 +53,13 @@ class Space(gr.Blocks):
     beside: Beside
 
 
-def build_app(playground: Playground, settings: Settings) -> Space:
+def build_app(
+    playground: Playground, settings: Settings, rehearsal: Rehearsal | None = None
+) -> Space:
     """Build the page and the public API in one `gr.Blocks`; nothing is loaded or started.
 
-    Launch it with `launch_options(demo)`, which has the theme, the styles and the routes.
+    With a rehearsal the page is that of presenter mode. Launch it with `launch_options(demo)`,
+    which has the theme, the styles and the routes.
     """
     admission = Admission(MAX_GENERATIONS, settings.queue_size, lambda: len(demo._queue))
     metrics = Metrics(playground.library, admission) if settings.shows_metrics else None
@@ -66,12 +70,15 @@ def build_app(playground: Playground, settings: Settings) -> Space:
     # Gradio's own queue stands before the other two.
     through_openai = Observed(playground, "openai", admission, listeners, refuses=True)
     with Space(
-        title="Gemma Space",
+        title=settings.presenter_title if rehearsal and settings.presenter_title else "Gemma Space",
         analytics_enabled=False,
         delete_cache=(SECONDS_PER_DAY, SECONDS_PER_DAY),
     ) as demo:
         with asked_by(playground.visitors):
-            page.build(cast(Playground, through_page), settings)
+            if rehearsal is None:
+                page.build(cast(Playground, through_page), settings)
+            else:
+                presenter.build(cast(Playground, through_page), settings, rehearsal)
         api.register(cast(Playground, through_api))
     machine_routes = operations.routes(playground, admission, metrics)
     routes = [*machine_routes, *openai.routes(through_openai), *_closed_routes()]
@@ -106,12 +113,18 @@ def launch_options(demo: Space) -> dict[str, Any]:
     }
 
 
-def serve(demo: Space, playground: Playground) -> None:
+def serve(demo: Space, playground: Playground, rehearsal: Rehearsal | None = None) -> None:
     """Serve until told to stop; heavy libraries and the default model load behind the page."""
+
+    def warm_up() -> None:
+        playground.warm_up()
+        if rehearsal is not None:
+            rehearsal.run()
+
     stop = operations.Stop()
     stop.listen()
     demo.launch(prevent_thread_lock=True, **launch_options(demo))
-    threading.Thread(target=playground.warm_up, name="warm-up", daemon=True).start()
+    threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
     stop.asked.wait()
     beside = demo.beside
     operations.shut_down(demo, beside.admission, beside.finish_seconds, stop.hurry)

@@ -15,6 +15,7 @@ Does not know where it will be shown; `alerts` turns errors into words for peopl
     ├── DownloadError            the files could not be brought here
     ├── GenerationError          the model failed while generating
     │   └── ServerError          another server, which has the model, did not do it
+    ├── GpuUnavailableError      no GPU was lent for this request, or it was taken back
     ├── BusyError                too many requests are waiting
     ├── ServerClosingError       the server is being shut down
     └── SettingsError            the environment asks for something impossible
@@ -115,6 +116,10 @@ class BusyError(GemmaSpaceError):
 
 class ServerClosingError(GemmaSpaceError):
     """The server is being shut down and takes no more requests."""
+
+
+class GpuUnavailableError(GemmaSpaceError):
+    """A GPU that comes with each request was refused, or taken back before the end."""
 
 
 class SettingsError(GemmaSpaceError):

@@ -86,7 +86,7 @@ class Recorder:
             for chunk in chunks:
                 self._cached = chunk.cached_tokens
                 if not chunk.writes and chunk.finish_reason is None:
-                    yield self._update(None)
+                    yield self._update(None, chunk.place)
                     continue
                 reason = self._take(chunk)
                 yield self._update(reason)
@@ -130,7 +130,7 @@ class Recorder:
         self._stream.think(chunk.thinking)
         return self._stream.add(chunk.text)
 
-    def _update(self, reason: FinishReason | None) -> Generation:
+    def _update(self, reason: FinishReason | None, place: int = 0) -> Generation:
         used = self._usage or Usage(
             prompt_tokens=len(self._prompt_ids) + self._given,
             completion_tokens=self._written,
@@ -158,6 +158,7 @@ class Recorder:
             token_ids=tuple(self._ids),
             params=self._params,
             base_revision=self._key.base.revision if self._key.base else "",
+            place=place,
         )
 
 

@@ -14,7 +14,7 @@ from gemma_space import memory, placement
 from gemma_space.access import Access
 from gemma_space.catalog import Checkpoint
 from gemma_space.downloads import DownloadCancelledError, Downloads
-from gemma_space.errors import DownloadError
+from gemma_space.errors import DownloadError, SettingsError
 from gemma_space.lease import ModelKey, Report, ServedModel
 from gemma_space.settings import Settings
 
@@ -33,6 +33,7 @@ class ModelSource:
         self._access = access
         self._settings = settings
         self._downloads = Downloads()
+        self._zero_gpu = _zero_gpu() if settings.zero_gpu else None
         self._tokenizers: dict[tuple[str, str], Any] = {}
 
     def budget(self) -> int:
@@ -77,6 +78,13 @@ class ModelSource:
             ),
             cancelled,
         )
+        if self._zero_gpu is not None:
+            if base is not None:
+                return self._zero_gpu.serve_adapter(key, folder, base)
+            return self._zero_gpu.serve(
+                key, folder, report, cancelled,
+                room_bytes=self.budget(), limit_seconds=self._settings.gpu_seconds,
+            )  # fmt: skip
         if base is not None:
             return _attached(key, folder, base)
         # Seconds of imports, so not before the page is served.
@@ -98,7 +106,6 @@ class ModelSource:
                 loaded.model,
                 loaded.stop_ids,
                 memory.needs(key.checkpoint, key.precision).kv_bytes,
-                inline=self._settings.zero_gpu,
             ),
             tokenizer=loaded.tokenizer,
             nbytes=loaded.nbytes,
@@ -139,6 +146,24 @@ class ModelSource:
                 f"The tokenizer of {row.title} did not come in time.",
                 "Load the model first, which shows how far its files are.",
             ) from None
+
+
+def _zero_gpu() -> Any:
+    """Where a GPU comes with each request. Imported before the page is served, and before CUDA.
+
+    Raises:
+        SettingsError: the package that lends it is not there.
+    """
+    try:
+        from gemma_space import zero_gpu
+    except ModuleNotFoundError as error:
+        if error.name != "spaces":
+            raise
+        raise SettingsError(
+            "SPACES_ZERO_GPU is set, but the package spaces is not installed.",
+            "Hugging Face installs it on a ZeroGPU Space; elsewhere, leave the variable out.",
+        ) from None
+    return zero_gpu
 
 
 def _deadline(seconds: float) -> Callable[[], bool]:

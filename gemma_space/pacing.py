@@ -8,6 +8,7 @@ cleanup never runs on the server's event loop. Knows neither models nor Gradio.
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -30,7 +31,9 @@ class _Pump(Generic[T]):
         self._latest: list[T] = []
         self._done = False
         self._error: BaseException | None = None
-        threading.Thread(target=self._pull, name="pacing", daemon=True).start()
+        # With the context of whoever listens: what the work asks elsewhere is asked for them.
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(self._pull,), name="pacing", daemon=True).start()
 
     def _pull(self) -> None:
         try:

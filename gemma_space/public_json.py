@@ -13,6 +13,7 @@ UPDATE_ONLY = {
     "token_ids",
     "params",
     "base_revision",
+    "place",
 }  # of a Generation
 PAGE_ONLY = {"lacks", "kv_bytes", "seconds_left", "bytes_per_second", "note"}
 

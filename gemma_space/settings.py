@@ -3,6 +3,7 @@
 Knows names, types, ranges and defaults. Does not know what a setting is used for.
 """
 
+import json
 import logging
 import os
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gemma_space.errors import SettingsError
@@ -19,6 +21,8 @@ PREFIX = "GEMMA_SPACE_"
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 DEMO_MODEL = ASSETS / "demo-model"
 DEMO_ADAPTER = ASSETS / "demo-adapter"
+
+STORAGE = Path("/data")  # where a Space's persistent storage is, if it has any
 
 # Read by libraries at their import, so they must stand before any of them is imported.
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -112,6 +116,19 @@ class Settings(BaseSettings):
         le=3600,
         description="How long replies may go on once the server is told to stop.",
     )
+    presenter: bool = Field(
+        default=False,
+        description="A page for a demonstration: the default model, examples, large type, a QR "
+        "code, and no controls.",
+    )
+    presenter_title: str = Field(
+        default="", max_length=100, description="Its title. Empty: the model's name."
+    )
+    presenter_examples: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Its examples, a JSON list of texts, or the path of a file that holds one. "
+        "Empty: those of the Chat tab.",
+    )
     hf_token: SecretStr | None = Field(
         default=None,
         validation_alias="HF_TOKEN",
@@ -127,6 +144,13 @@ class Settings(BaseSettings):
         default=None, description="The key that these servers ask for."
     )
 
+    gpu_seconds: int = Field(
+        default=60,
+        ge=20,
+        le=600,
+        description="On ZeroGPU, the most seconds of GPU time one reply may ask for; one that "
+        "needs more ends early and can be continued.",
+    )
     zero_gpu: bool = Field(
         default=False,
         validation_alias="SPACES_ZERO_GPU",
@@ -210,6 +234,22 @@ class Settings(BaseSettings):
             return value
         return tuple(_address(part.strip()) for part in value.split(",") if part.strip())
 
+    @field_validator("presenter_examples", mode="before")
+    @classmethod
+    def _read_examples(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            in_place = value.lstrip().startswith("[")
+            texts = json.loads(value if in_place else Path(value).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            texts = None
+        if not isinstance(texts, list) or not all(isinstance(t, str) and t.strip() for t in texts):
+            raise PydanticCustomError(
+                "examples", "It is neither a JSON list of texts nor a file that holds one"
+            )
+        return tuple(texts)
+
     @classmethod
     def from_env(cls) -> "Settings":
         """Read the process environment once."""
@@ -236,14 +276,23 @@ def _address(text: str) -> str:
     return text.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
-def set_library_defaults(environ: Mapping[str, str] | None = None) -> None:
+def set_library_defaults(environ: Mapping[str, str] | None = None, storage: Path = STORAGE) -> None:
     """Give Gradio and the Hugging Face libraries our defaults where the deployer set none.
 
-    Must run before `gradio` or `transformers` is imported. Quiets loggers that would print a line
-    per layer and token in int8, or per request.
+    Must run before `gradio`, `huggingface_hub` or `transformers` is imported. Quiets loggers that
+    would print a line per layer and token in int8, or per request.
+
+    Args:
+        environ: what the deployer set; left out: the process's environment.
+        storage: of a Space; downloads go there, where it is, and outlast a restart.
     """
-    for name, value in LIBRARY_DEFAULTS.items():
-        if name not in (os.environ if environ is None else environ):
+    given = os.environ if environ is None else environ
+    defaults = dict(LIBRARY_DEFAULTS)
+    # Elsewhere than on a Space, a folder of this name is somebody's own.
+    if given.get("SPACE_ID") and storage.is_dir() and os.access(storage, os.W_OK):
+        defaults["HF_HOME"] = str(storage / "huggingface")
+    for name, value in defaults.items():
+        if name not in given:
             os.environ[name] = value
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     for talkative in ("httpx2", "httpcore2"):  # addresses with signatures among it

@@ -191,6 +191,7 @@ class GenerationChunk:
     Without ids `text` and `thinking` are what came since the last chunk, `pieces` its tokens with
     their scores where they are known, and `usage` comes with the last chunk, if at all. `notes`
     are sentences about what went otherwise than asked.
+    `place` is the request's among those that wait, 1 for the next; 0 once it runs.
     """
 
     token_id: int | None = None
@@ -199,6 +200,7 @@ class GenerationChunk:
     cached_tokens: int = 0
     score: ScoredToken | None = None
     prompt_scores: tuple[ScoredToken, ...] = ()
+    place: int = 0
     text: str = ""
     thinking: str = ""
     pieces: tuple["ScoredPiece", ...] = ()
@@ -278,7 +280,8 @@ class Generation:
     `notes` are sentences about what was changed on the way (a folded system prompt, say).
     `prompt_ids` are what the model was given, `token_ids` what it wrote, stop token left out, with
     what the reply began with where that came as ids; `params` are the controls as they were used.
-    `base_revision` is the commit of an adapter's base, where there is one.
+    `base_revision` is the commit of an adapter's base, where there is one. `place` is the request's
+    among those that wait for one, 1 for the next; 0 once it has it.
     """
 
     text: str
@@ -300,6 +303,7 @@ class Generation:
     token_ids: tuple[int, ...] = ()
     params: SamplingParams | None = None
     base_revision: str = ""
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

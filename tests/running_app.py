@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOUD = """
 import logging, runpy, sys
 logging.basicConfig(level=logging.DEBUG)
+exec(sys.argv[2])
 runpy.run_path(sys.argv[1], run_name="__main__")
 """
 
@@ -45,8 +46,8 @@ class App:
 
 
 @contextmanager
-def running(home: Path, hub: StandInHub, **more: str) -> Iterator[App]:
-    """Serve the app from an empty home until the block ends."""
+def running(home: Path, hub: StandInHub, prelude: str = "", **more: str) -> Iterator[App]:
+    """Serve the app from an empty home until the block ends; `prelude` is code it begins with."""
     port, printed = free_port(), home.parent / "printed.log"
     home.mkdir()
     for folder in ("hf", "tmp", "gradio", "cwd"):
@@ -59,7 +60,7 @@ def running(home: Path, hub: StandInHub, **more: str) -> Iterator[App]:
     }  # fmt: skip
     with printed.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", LOUD, str(ROOT / "app.py")],
+            [sys.executable, "-c", LOUD, str(ROOT / "app.py"), prelude],
             cwd=home / "cwd", env=environment, stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
@@ -72,7 +73,7 @@ def running(home: Path, hub: StandInHub, **more: str) -> Iterator[App]:
 
 
 def _until_served(url: str, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while time.monotonic() < end:
         assert process.poll() is None, "the app ended"
         try:

@@ -164,7 +164,9 @@ class BatchEngine:
                     told = request.told.get(timeout=0.001 if self._inline else WAIT_SECONDS)
                 except queue.Empty:
                     yield GenerationChunk(
-                        prompt_done_tokens=request.done, cached_tokens=request.cached
+                        prompt_done_tokens=request.done,
+                        cached_tokens=request.cached,
+                        place=self._steps.place_of(request),
                     )
                     continue
                 if isinstance(told, GemmaSpaceError):

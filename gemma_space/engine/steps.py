@@ -69,6 +69,13 @@ class Steps:
         """Whether a step would do anything."""
         return bool(self.waiting) or any(True for _ in self.running())
 
+    def place_of(self, request: Request) -> int:
+        """A request's place among those that wait, 1 for the next; 0 once it runs."""
+        try:
+            return self.waiting.index(request) + 1
+        except (ValueError, RuntimeError):  # it is not there, or they move up at this moment
+            return 0
+
     @torch.inference_mode()
     def step(self) -> None:
         """Drop who left, admit who waits, one chunk of a prompt, one token for every reply."""

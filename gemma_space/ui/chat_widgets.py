@@ -74,7 +74,7 @@ class ChatTab:
             with gr.Row(elem_id="next-steps"):
                 again = gr.Button("Try again", size="sm", min_width=80, visible=False)
                 go_on = gr.Button("Continue", size="sm", min_width=80, visible=False)
-                given = gr.Button(GIVEN, size="sm", min_width=80, visible=False)
+                given = gr.Button(GIVEN, size="sm", min_width=80, visible=False, elem_id="given")
             xray = XrayPanel.build()
             box = gr.Textbox(
                 show_label=False, label="Message", placeholder="Message Gemma", lines=1,

@@ -72,8 +72,11 @@ class ModelPanel:
         typed = gr.Textbox("[]", visible="hidden", elem_id="typed-models")
         marked = heard("GemmaSpace.models.mark(props.value);")
         where = "On the server" if library.is_remote else "In memory"
-        gr.HTML(f"<h2>{where}</h2>", elem_classes="section-title")
-        status = gr.HTML('<div class="status-card"><p>Looking at this machine…</p></div>')
+        gr.HTML(f"<h2>{where}</h2>", elem_classes=["section-title", "expert-only"])
+        status = gr.HTML(
+            '<div class="status-card"><p>Looking at this machine…</p></div>',
+            elem_classes="expert-only",
+        )
         return cls(model, precision, attention, chosen, typed, marked, card, status)
 
     def inputs(self) -> set[Component]:

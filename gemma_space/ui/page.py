@@ -28,7 +28,7 @@ from gemma_space.ui.theme import GemmaSpaceTheme
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 STYLES = ("style", "models", "access", "presets", "tokens", "xray", "prompt", "about",
-          "report")  # fmt: skip
+          "report", "view")  # fmt: skip
 DEPLOYER_NOTE = (
     '<p role="note">Gated models run here on the host\'s own Hugging Face access; '
     "the models' licences apply to what you do with them.</p>"
@@ -47,6 +47,9 @@ def build(playground: Playground, settings: Settings) -> None:
     with gr.Row(elem_id="header"):
         wordmark = (ASSETS / "wordmark.svg").read_text(encoding="utf-8")
         gr.HTML(f"<h1>{wordmark}</h1>", elem_id="wordmark", apply_default_css=False)
+        # Somebody new to a Space came to chat; who runs it themselves came to look inside.
+        usual = "simple" if settings.space_id else "expert"
+        scripted(f"GemmaSpace.view.mount(element, '{usual}');", elem_id="view-switch")
         scripted("GemmaSpace.mountThemeToggle(element);", elem_id="theme-toggle")
     if lends:
         gr.HTML(DEPLOYER_NOTE, elem_id="deployer-note")

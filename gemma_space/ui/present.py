@@ -198,10 +198,17 @@ def waiting() -> Footer:
     return Footer(title="Waiting for the model…", pending=True)
 
 
+def queue_words(place: int) -> str:
+    """Where a request stands among those that wait, in words; 1 is the next."""
+    return f"Waiting: {place - 1} before you…" if place > 1 else "Waiting: you are next…"
+
+
 def reply(generation: Generation) -> Turn:
     """A reply so far, with what it cost and, at its end, why it ended."""
     reason = generation.finish_reason
     busy = "Writing…" if generation.text else "Thinking…" if generation.thinking else "Reading…"
+    if generation.place:
+        busy = queue_words(generation.place)
     thought_away = reason == "length" and generation.thinking and not generation.text
     title = THOUGHT_AWAY if thought_away else REASONS[reason] if reason else busy
     made_by = f"{generation.model} · {generation.precision} · seed {generation.seed}"

@@ -11,6 +11,7 @@ import gradio as gr
 
 SCRIPTS = (
     "shell",
+    "view",
     "store",
     "transfer",
     "conversations",

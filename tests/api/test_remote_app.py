@@ -24,7 +24,7 @@ def stand_in() -> Iterator[StandInServer]:
 def client(stand_in: StandInServer) -> Iterator[Client]:
     playground = playground_on(stand_in)
     demo = build_app(playground, Settings(engine_url=(stand_in.url,)))
-    options = launch_options()
+    options = launch_options(demo)
     _, url, _ = demo.launch(
         prevent_thread_lock=True, quiet=True, server_port=free_port(), **options
     )

@@ -63,6 +63,7 @@ class FakeLibrary:
         fail_load: the sentence of an error in place of a load.
         note: what its steps note beside the bytes.
         tokens: what each question was asked with, by the name of the method.
+        queue: how many requests run or wait.
     """
 
     takes_any: bool = True
@@ -77,6 +78,7 @@ class FakeLibrary:
     note: str = ""
     doctor: FakeDoctor = field(default_factory=lambda: FakeDoctor((*ROWS, TYPED)))
     tokens: dict[str, str | None] = field(default_factory=dict)
+    queue: int = 0
 
     def reset(self) -> None:
         """As at first; the page holds on to this object."""
@@ -102,6 +104,9 @@ class FakeLibrary:
                 return row
         raise ModelNotFoundError(f"There is no model “{model}” here.", "Choose one from the list.")
 
+    def require(self, row: Checkpoint, token: str | None) -> None:
+        self.tokens["require"] = token
+
     def status(self, token: str | None = None) -> Status:
         self.tokens["status"] = token
         loaded = tuple(
@@ -111,7 +116,7 @@ class FakeLibrary:
         )  # fmt: skip
         return Status(
             device="CPU", memory_total_bytes=16 << 30, memory_free_bytes=9 << 30,
-            budget_bytes=BUDGET, loaded=loaded, queue=0,
+            budget_bytes=BUDGET, loaded=loaded, queue=self.queue,
         )  # fmt: skip
 
     def fits(self, row: Checkpoint, tokens: int = 8192) -> dict[str, PrecisionFit]:

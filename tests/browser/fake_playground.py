@@ -5,7 +5,7 @@ Has the methods that the page calls, and keeps a log of what became of each stre
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gemma_space.controls import default_params
 from gemma_space.errors import GemmaSpaceError, GenerationError
@@ -36,6 +36,7 @@ class FakePlayground:
         fail_after: how many words are said before an error; None for no error.
         spoken_at: when each word was said, in seconds since the epoch.
         refusal: an error in place of any reply.
+        places: where a reply stands among those that wait, one after the other, before its words.
         tokens: what each question was asked with, by the name of the method.
         own_token: the login of whoever runs the server.
     """
@@ -53,6 +54,7 @@ class FakePlayground:
     scores: list[ScoreRequest] = field(default_factory=list)
     spoken_at: list[float] = field(default_factory=list)
     refusal: GemmaSpaceError | None = None
+    places: tuple[int, ...] = ()
     tokens: dict[str, str | None] = field(default_factory=dict)
     hub: FakeHub = field(default_factory=FakeHub)
     own_token: str | None = None
@@ -66,7 +68,7 @@ class FakePlayground:
         """Back to the usual script, with an empty log."""
         usual = FakePlayground()
         for name in ("words", "seconds", "notes", "finish_reason", "fail_after", "events",
-                     "refusal", "tokens"):  # fmt: skip
+                     "refusal", "tokens", "places"):  # fmt: skip
             setattr(self, name, getattr(usual, name))
         self.requests, self.completions, self.scores, self.spoken_at = [], [], [], []
         self.hub.asked, self.hub.reachable = [], True
@@ -134,6 +136,9 @@ class FakePlayground:
     def _generate(self, text: str) -> Iterator[Generation]:
         self.events.append("started")
         try:
+            for place in self.places:
+                yield replace(self._generation(text, 0, None), place=place)
+                time.sleep(self.seconds)
             for count, word in enumerate(self.words, start=1):
                 text += word
                 self.spoken_at.append(time.time())

@@ -272,3 +272,16 @@ def test_no_memory_to_join_or_leave_costs_at_most_one_request(
     assert all("ran out of memory" in error.message for error in failed)
     for number, (ids, error) in enumerate(ended):
         assert error is not None or ids == alone(faulty.model, number)
+
+
+def test_who_waits_is_told_their_place(plain_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(steps.MAX_ROWS, "cpu", 1)
+    made = make_steps(plain_model)
+    first, *others = (request(number) for number in range(3))
+    made.waiting.extend([first, *others])
+    assert [made.place_of(one) for one in (first, *others)] == [1, 2, 3]
+    made.step()
+    assert [made.place_of(one) for one in (first, *others)] == [0, 1, 2]
+    others[0].cancelled = True
+    made.step()
+    assert [made.place_of(one) for one in others] == [0, 1]

@@ -1,6 +1,7 @@
 """From a blocking generator to a paced asynchronous one: nothing that matters is lost."""
 
 import asyncio
+import contextvars
 import itertools
 import threading
 import time
@@ -176,4 +177,13 @@ def test_a_state_that_lasts_is_repeated_so_that_a_lost_listener_is_noticed(
 
 def test_a_state_that_lasts_is_not_repeated_at_once() -> None:
     items, _ = collect(lambda: iter([7] * 200), 0.0)
+    assert items == [7]
+
+
+def test_the_work_is_done_in_the_context_of_whoever_listens() -> None:
+    """What a ZeroGPU is asked for on the way is charged to the visitor that Gradio keeps there."""
+    number: contextvars.ContextVar[int] = contextvars.ContextVar("number", default=0)
+    mark = number.set(7)
+    items, _ = collect(lambda: iter([number.get()]), 0.0)
+    number.reset(mark)
     assert items == [7]

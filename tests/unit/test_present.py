@@ -212,3 +212,11 @@ def test_the_context_meter_warns_when_the_window_is_nearly_full() -> None:
     assert "1,000 of 2,048 tokens of context" in present.context_meter(1000, 2048)
     assert "nearly-full" not in present.context_meter(1000, 2048)
     assert "nearly-full" in present.context_meter(1900, 2048)
+
+
+def test_who_waits_reads_how_many_come_before() -> None:
+    assert present.queue_words(1) == "Waiting: you are next…"
+    assert present.queue_words(4) == "Waiting: 3 before you…"
+    waiting = present.reply(replace(generation(), finish_reason=None, text="", place=4))
+    assert waiting.footer is not None
+    assert (waiting.footer.title, waiting.footer.pending) == ("Waiting: 3 before you…", True)

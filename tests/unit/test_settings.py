@@ -2,6 +2,9 @@
 
 import logging
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -142,3 +145,41 @@ def test_library_defaults_leave_the_deployers_choice(monkeypatch: pytest.MonkeyP
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
     assert os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] == "1"
     assert not logging.getLogger("bitsandbytes.autograd._functions").isEnabledFor(logging.WARNING)
+
+
+BEFORE_THE_LIBRARIES = """
+import sys
+from pathlib import Path
+from gemma_space import redaction
+from gemma_space.settings import set_library_defaults
+assert "huggingface_hub" not in sys.modules
+set_library_defaults(storage=Path(sys.argv[1]))
+from gemma_space import hub
+print(hub.cache())
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "kept"),
+    [
+        ({"SPACE_ID": "somebody/space"}, True),
+        ({}, False),  # /data on somebody's own machine is theirs
+        ({"SPACE_ID": "somebody/space", "HF_HOME": "/chosen"}, False),
+    ],
+)
+def test_a_spaces_storage_keeps_downloads(
+    tmp_path: Path, environment: dict[str, str], kept: bool
+) -> None:
+    """In a process of its own: the libraries read it once, at their import."""
+    usual = {n: v for n, v in os.environ.items() if not n.startswith("HF_")}
+    found = subprocess.run(
+        [sys.executable, "-c", BEFORE_THE_LIBRARIES, str(tmp_path)],
+        env=usual | environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (str(tmp_path / "huggingface") in found.stdout) is kept
+
+
+def test_a_space_without_storage_does_without(tmp_path: Path) -> None:
+    before = os.environ["HF_HOME"]
+    set_library_defaults({"SPACE_ID": "somebody/space", **LIBRARY_DEFAULTS}, tmp_path / "none")
+    assert os.environ["HF_HOME"] == before
