@@ -31,7 +31,7 @@ from gemma_space.reports import LoadProgress
 from gemma_space.types import Attention, Precision
 
 if TYPE_CHECKING:
-    from gemma_space.divergence import KeptLogits
+    from gemma_space.kl_divergence import KeptLogits
     from gemma_space.precision_reader import Reader
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ class PrecisionReports:
         while not self._turn.acquire(timeout=WAIT_SECONDS):
             yield waiting
         try:
-            from gemma_space.divergence import KeptLogits  # imports torch, which takes seconds
+            from gemma_space.kl_divergence import KeptLogits  # imports torch, which takes seconds
 
             with closing(KeptLogits()) as kept:
                 yield from _Run(self._library, row, request, token, self._max_time, kept).steps()

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from gemma_space import divergence
-from gemma_space.divergence import Candidate, KeptLogits, Reference, compared
+from gemma_space import kl_divergence
+from gemma_space.kl_divergence import Candidate, KeptLogits, Reference, compared
 from gemma_space.engine import steps
 from gemma_space.engine.batch import BatchEngine
 from gemma_space.errors import GenerationError
@@ -32,7 +32,7 @@ def kept() -> Iterator[KeptLogits]:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(divergence, "BLOCK_NUMBERS", 7 * VOCABULARY)
+    monkeypatch.setattr(kl_divergence, "BLOCK_NUMBERS", 7 * VOCABULARY)
 
 
 def logits(seed: int, scale: float = 3.0) -> torch.Tensor:
