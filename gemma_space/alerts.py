@@ -31,16 +31,19 @@ def errors_shown() -> Iterator[None]:
         yield
     except gr.Error:
         raise
-    except GemmaSpaceError as error:
+    except Exception as error:
         raise gr.Error(
-            html.escape(str(error), quote=False), print_exception=False, duration=None
+            html.escape(words(error), quote=False), print_exception=False, duration=None
         ) from None
-    except Exception:
-        reference = secrets.token_hex(3)
-        log.exception("unexpected error, reference %s", reference)
-        raise gr.Error(
-            f"Something went wrong on our side (reference {reference}). Try again; if it "
-            "happens again, the server's log has the details under this reference.",
-            print_exception=False,
-            duration=None,
-        ) from None
+
+
+def words(error: Exception) -> str:
+    """What to tell people of an error. Call it once: each unexpected one is logged."""
+    if isinstance(error, GemmaSpaceError):
+        return str(error)
+    reference = secrets.token_hex(3)
+    log.error("unexpected error, reference %s", reference, exc_info=error)
+    return (
+        f"Something went wrong on our side (reference {reference}). Try again; if it "
+        "happens again, the server's log has the details under this reference."
+    )

@@ -33,9 +33,12 @@ NO_RUN = "Pin the last seed"
 
 @dataclass(frozen=True)
 class SamplingControls:
-    """The widgets, by the name of the control each one sets, and what helps to set them."""
+    """The widgets, by the name of the control each one sets, and what helps to set them.
 
-    presets: Presets
+    `presets` is None where the group has none.
+    """
+
+    presets: Presets | None
     sliders: dict[str, gr.Slider]
     seed: gr.Textbox
     pin: gr.Button
@@ -44,12 +47,16 @@ class SamplingControls:
     ignore_eos: gr.Checkbox
 
     @classmethod
-    def build(cls, defaults: SamplingParams, max_new_tokens: int) -> "SamplingControls":
+    def build(
+        cls, defaults: SamplingParams, max_new_tokens: int, *, with_presets: bool = True
+    ) -> "SamplingControls":
         """Lay the controls out: presets, the usual ones, and the rest behind a click."""
         rest = [control.name for control in CONTROLS if control.name not in SIMPLE]
         sliders: dict[str, gr.Slider] = {}
         with gr.Column(elem_classes="sampling") as group:
-            presets = Presets.build(group._id, _untouched(defaults), defaults)
+            presets = (
+                Presets.build(group._id, _untouched(defaults), defaults) if with_presets else None
+            )
             for pair in _pairs(SIMPLE):
                 sliders |= _sliders(pair, defaults, max_new_tokens)
             with gr.Row(elem_classes="control-row seed-row"):
@@ -66,7 +73,7 @@ class SamplingControls:
 
     def outputs(self) -> list[Component]:
         """Every widget that `show` sets."""
-        return [*self.inputs(), self.presets.facts]
+        return [*self.inputs(), *([self.presets.facts] if self.presets else [])]
 
     def read(self, values: Values) -> Controls:
         """The only place where widgets become a value; ranges are checked further down.
@@ -104,7 +111,7 @@ class SamplingControls:
             self.seed: "" if given.seed is None else str(given.seed),
             self.stop: "\n".join(given.stop),
             self.ignore_eos: given.ignore_eos,
-            **self.presets.show(_untouched(defaults), defaults),
+            **(self.presets.show(_untouched(defaults), defaults) if self.presets else {}),
         }
 
     def used_seed(self, seed: int) -> Updates:
@@ -128,10 +135,11 @@ class SamplingControls:
         def on_pin(values: Values) -> Updates:
             return {self.seed: values[self.pin].removeprefix(PIN)}  # what it says is what it does
 
-        self.presets.listen(list(self.sliders.values()), chosen)
-        self.presets.follow({
-            **self.sliders, "seed": self.seed, "stop": self.stop, "ignore_eos": self.ignore_eos
-        })  # fmt: skip
+        if self.presets is not None:
+            self.presets.listen(list(self.sliders.values()), chosen)
+            self.presets.follow({
+                **self.sliders, "seed": self.seed, "stop": self.stop, "ignore_eos": self.ignore_eos
+            })  # fmt: skip
         listen([self.pin.click], on_pin, {self.pin}, [self.seed])
         listen([self.random.click], lambda: {self.seed: ""}, outputs=[self.seed])
 

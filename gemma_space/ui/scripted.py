@@ -19,6 +19,7 @@ SCRIPTS = (
     "presets",
     "link",
     "capsule",
+    "compare",
     "tokens",
     "xray",
 )  # a later one uses an earlier one
