@@ -101,15 +101,22 @@ class ColumnState:
         return replace(self, generation=found, progress=None, done=True)
 
     def masked(self, tokens: int | None) -> "ColumnState":
-        """What of it tells nothing of its model: the reply's first `tokens` (None: all of it)."""
+        """What of it tells nothing of its model, while others have written `tokens`.
+
+        Args:
+            tokens: None once all columns are done.
+        """
         found = self.generation
-        if found is None:
-            return ColumnState(done=self.done, problem=self.problem)
-        done = self.done and (tokens is None or len(self.ends) <= tokens)
-        length = len(found.text) if done else self.ends[tokens - 1] if tokens else 0
+        if tokens is None:
+            return ColumnState(generation=found and replace(found, thinking=""), done=True,
+                               problem=self.problem)  # fmt: skip
+        if found is None or not tokens:  # who had to load is not told either
+            return ColumnState()
+        done = self.done and not self.problem and len(self.ends) <= tokens
+        length = len(found.text) if done else self.ends[min(tokens, len(self.ends)) - 1]
         shown = replace(found, text=found.text[:length], thinking="",
                         finish_reason=found.finish_reason if done else None)  # fmt: skip
-        return ColumnState(generation=shown, done=done, problem=self.problem)
+        return ColumnState(generation=shown, done=done)
 
 
 def level(states: Sequence[ColumnState]) -> tuple[ColumnState, ...]:

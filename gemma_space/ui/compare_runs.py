@@ -52,7 +52,9 @@ class CompareRuns:
 
     async def on_compare(self, values: Values) -> AsyncGenerator[Updates]:
         """Ask all columns, from the beginning."""
-        async with aclosing(self.run(values, self.tab.read(values))) as updates:
+        comparison = self.tab.read(values)
+        yield self.tab.used_seeds(values, comparison)
+        async with aclosing(self.run(values, comparison)) as updates:
             async for update in updates:
                 yield update
 

@@ -15,7 +15,7 @@ from gradio.components import Component
 
 from gemma_space import side_by_side
 from gemma_space.catalog import Checkpoint
-from gemma_space.comparison import MAX_COLUMNS, MIN_COLUMNS, Column
+from gemma_space.comparison import MAX_COLUMNS, MIN_COLUMNS, Column, Comparison
 from gemma_space.errors import InvalidControlError, InvalidRequestError
 from gemma_space.playground import Playground
 from gemma_space.types import Controls, Precision
@@ -122,6 +122,19 @@ class CompareSetup:
     def read(self, values: Values, shared: Controls) -> list[Column]:
         """The columns in use; `shared` are the controls of those without their own."""
         return [column.read(values, shared) for column in self._used(values)]
+
+    def used_seeds(self, values: Values, comparison: Comparison) -> Updates:
+        """The seed of each column, for people to pin among its own settings."""
+        updates: Updates = {}
+        for column, made in zip(self._used(values), comparison.columns, strict=False):
+            if isinstance(made.controls, Controls):
+                seed = made.controls.seed
+                updates |= column.sampling.used_seed(comparison.seed if seed is None else seed)
+        return updates
+
+    def seed_outputs(self) -> list[Block]:
+        """What `used_seeds` sets."""
+        return [part for column in self.columns for part in column.sampling.used_outputs()]
 
     def wire(self, opened: gr.Tab) -> None:
         """Listen to everything that sets a column; `opened` is the tab they are in."""

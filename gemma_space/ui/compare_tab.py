@@ -48,7 +48,8 @@ def _wire_runs(tab: CompareTab, runs: CompareRuns, bench: Workbench) -> list[Any
     outputs = tab.shown_parts()
     inputs = {bench.key, tab.follow_up, *tab.inputs()}
     comparing = listen(
-        [tab.compare.click, tab.input.text.submit], runs.on_compare, inputs, outputs,
+        [tab.compare.click, tab.input.text.submit], runs.on_compare, inputs,
+        [*outputs, *tab.seed_outputs()],
         on_error=runs.failed, generates=True,
     )  # fmt: skip
     going_on = listen(

@@ -128,7 +128,7 @@ class CompareTab:
             stop = gr.Button("Stop", variant="stop", min_width=100, elem_id="compare-stop",
                              interactive=False)  # fmt: skip
         notice = gr.HTML("", elem_id="compare-notice")
-        with gr.Row(elem_id="compare-places"):
+        with gr.Row(elem_id="compare-places", equal_height=True):
             places = tuple(
                 gr.HTML("", visible=False, apply_default_css=False, min_width=200,
                         elem_classes="compare-place",
@@ -192,6 +192,15 @@ class CompareTab:
             self.going_on: gr.update(visible=False), self.files: gr.update(visible=False),
             **self.laid_out(comparison),
         }  # fmt: skip
+
+    def used_seeds(self, values: Values, comparison: Comparison) -> Updates:
+        """The seeds that are being used, for people to pin."""
+        return {**self.input.sampling.used_seed(comparison.seed),
+                **self.setup.used_seeds(values, comparison)}  # fmt: skip
+
+    def seed_outputs(self) -> list[Block]:
+        """What `used_seeds` sets."""
+        return [*self.input.sampling.used_outputs(), *self.setup.seed_outputs()]
 
     def laid_out(self, comparison: Comparison) -> Updates:
         """As many places as there are columns, each with what it shows."""

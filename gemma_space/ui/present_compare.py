@@ -110,9 +110,9 @@ def parting_words(found: Parting, other: str) -> str:
         case "so_far":
             return f"The same as {other} so far: {same}." if found.count else ""
         case "shorter":
-            return f"Same as {other} for {same}, then it ends and {other} goes on."
+            return f"Same as {other} for {same}, where it ends and {other} goes on."
         case "longer":
-            return f"Same as {other} for {same}, then {other} ends."
+            return f"Same as {other} for {same}, where {other} ends."
     then = f"Same as {other} for {same}, then" if found.count else f"Unlike {other} from the first"
     if not found.here or not found.there:
         return f"{then} different." if found.count else f"{then} {found.unit} on."
@@ -231,26 +231,26 @@ def together(plan: Plan) -> str:
     )
 
 
+HEADS = ("Better", "Worse", "Ties", "All bad", "Blind", "Share")
+
+
 def votes_table(rows: Sequence[Tally]) -> str:
     """The votes of this visit, as HTML."""
     if not rows:
         return '<p class="hint">No votes yet.</p>'
-    heads = ("Model", "Better", "Worse", "Ties", "All bad", "Blind", "Share")
-    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("Model", *HEADS))
     body = "".join(_votes_row(row) for row in rows)
     return (
-        f'<div class="votes-wrap"><table class="votes"><thead><tr>{head}</tr></thead><tbody>'
-        f"{body}</tbody></table></div>"
+        f'<table class="votes"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
         '<p class="hint">Share: better, with ties counted half, of all that was decided.</p>'
     )
 
 
 def _votes_row(row: Tally) -> str:
     share = "–" if row.share is None else f"{row.share:.0%}"
-    counts = (row.better, row.worse, row.ties, row.all_bad, f"{row.blind} of {row.comparisons}")
-    cells = "".join(f"<td>{count}</td>" for count in counts)
     bar = f'<span class="compared-bar"><i style="width:{row.share or 0:.0%}"></i></span>'
-    return (
-        f'<tr><th scope="row">{escape(row.model)} <span>{escape(row.precision)}</span></th>{cells}'
-        f"<td>{share}{bar}</td></tr>"
-    )
+    counts = (row.better, row.worse, row.ties, row.all_bad, f"{row.blind} of {row.comparisons}")
+    cells = zip(HEADS, (*counts, f"{share}{bar}"), strict=True)
+    told = "".join(f'<td data-label="{name}">{words}</td>' for name, words in cells)
+    named = f"{escape(row.model)} <span>{escape(row.precision)}</span>"
+    return f'<tr><th scope="row">{named}</th>{told}</tr>'
