@@ -50,28 +50,33 @@ class CompareRuns:
         self.bench.put(values, comparison=comparison)
         return self.tab.idle(comparison)
 
-    async def on_compare(self, values: Values) -> AsyncGenerator[Updates]:
-        """Ask all columns, from the beginning."""
+    def on_compare(self, values: Values) -> Updates:
+        """Have all columns asked, from the beginning."""
+        self.require_rest(values)
         comparison = self.tab.read(values)
-        yield self.tab.used_seeds(values, comparison)
-        async with aclosing(self.run(values, comparison)) as updates:
-            async for update in updates:
-                yield update
+        return {**self.ask(values, comparison), **self.tab.used_seeds(values, comparison)}
 
-    async def on_follow_up(self, values: Values) -> AsyncGenerator[Updates]:
-        """Go on in all columns, as they were set."""
+    def on_follow_up(self, values: Values) -> Updates:
+        """Have them asked on, as they were set."""
+        self.require_rest(values)
         text = values[self.tab.follow_up] or ""
         self.tab.require_text(text.strip())
-        comparison = self.kept(values).asking(text)
-        yield {self.tab.follow_up: ""}
-        async with aclosing(self.run(values, comparison)) as updates:
-            async for update in updates:
-                yield update
+        return {**self.ask(values, self.kept(values).asking(text)), self.tab.follow_up: ""}
 
-    async def run(self, values: Values, comparison: Comparison) -> AsyncGenerator[Updates]:
-        """Every state of all columns; kept from the first on, as Stop ends this at any place."""
+    def ask(self, values: Values, comparison: Comparison) -> Updates:
+        """Have this answered by `on_asked`."""
         self.bench.put(values, comparison=comparison)
-        yield self.tab.running(comparison)
+        return self.tab.running(comparison)
+
+    def require_rest(self, values: Values) -> None:
+        """Raises: InvalidRequestError, while columns are on their way."""
+        comparison = self.bench.of(values).comparison
+        if comparison is not None and comparison.running:
+            raise InvalidRequestError("A comparison is on its way.", "Stop it first.")
+
+    async def on_asked(self, values: Values) -> AsyncGenerator[Updates]:
+        """Every state of all columns; kept from the first on, as Stop ends this at any place."""
+        comparison = self.kept(values)
         asked, token = comparison.requests(), values.token
         shown: tuple[str, ...] = ()
         source = paced(

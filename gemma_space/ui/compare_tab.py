@@ -45,19 +45,19 @@ def build(playground: Playground, bench: Workbench, opened: gr.Tab) -> list[Any]
 
 
 def _wire_runs(tab: CompareTab, runs: CompareRuns, bench: Workbench) -> list[Any]:
-    outputs = tab.shown_parts()
-    inputs = {bench.key, tab.follow_up, *tab.inputs()}
-    comparing = listen(
-        [tab.compare.click, tab.input.text.submit], runs.on_compare, inputs,
-        [*outputs, *tab.seed_outputs()],
-        on_error=runs.failed, generates=True,
+    shown, key = tab.shown_parts(), {bench.key}
+    begun = (
+        listen([tab.compare.click, tab.input.text.submit], runs.on_compare, {*key, *tab.inputs()},
+               [*shown, *tab.seed_outputs()]),
+        listen([tab.follow_up.submit], runs.on_follow_up, {*key, tab.follow_up},
+               [*shown, tab.follow_up]),
     )  # fmt: skip
-    going_on = listen(
-        [tab.follow_up.submit], runs.on_follow_up, {bench.key, tab.follow_up},
-        [*outputs, tab.follow_up], on_error=runs.failed, generates=True,
-    )  # fmt: skip
-    events = [comparing, going_on]
+    events = [
+        listen([event.success], runs.on_asked, key, [*tab.places, tab.notice],
+               on_error=runs.failed, generates=True)
+        for event in begun
+    ]  # fmt: skip
     for event in events:  # `.then` follows success, error and Stop alike
-        listen([event.then], runs.on_over, {bench.key}, outputs)
+        listen([event.then], runs.on_over, key, shown)
     listen([tab.stop.click], None, cancels=events)
     return events
