@@ -1,6 +1,6 @@
 """What the Compare tab's events do: all columns asked at once, followed together, and saved.
 
-One event yields every column, at the pace that a page can follow. What was asked and what came
+One event yields every column, at a pace that a page can follow. What was asked and what came
 is kept on the server under the page's name: the page itself must not know what is hidden.
 """
 
@@ -20,7 +20,7 @@ from gemma_space.ui.events import Updates, Values
 from gemma_space.ui.scripted import for_script
 from gemma_space.ui.workbench import Workbench
 
-STATE_SECONDS = 0.1
+STATE_SECONDS = 0.2  # each state may lay out four columns, as a long conversation does
 GONE = InvalidRequestError(
     "This comparison is not kept any more.", "Press Compare to ask all columns again."
 )
@@ -54,7 +54,8 @@ class CompareRuns:
         """Have all columns asked, from the beginning."""
         self.require_rest(values)
         comparison = self.tab.read(values)
-        return {**self.ask(values, comparison), **self.tab.used_seeds(values, comparison)}
+        seed = self.tab.input.sampling.used_seed(comparison.seed)
+        return {**self.ask(values, comparison), **seed}
 
     def on_follow_up(self, values: Values) -> Updates:
         """Have them asked on, as they were set."""

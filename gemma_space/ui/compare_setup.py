@@ -13,9 +13,10 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
 
+from gemma_space import precision as precision_rules
 from gemma_space import side_by_side
 from gemma_space.catalog import Checkpoint
-from gemma_space.comparison import MAX_COLUMNS, MIN_COLUMNS, Column, Comparison
+from gemma_space.comparison import MAX_COLUMNS, MIN_COLUMNS, Column
 from gemma_space.errors import InvalidControlError, InvalidRequestError
 from gemma_space.playground import Playground
 from gemma_space.types import Controls, Precision
@@ -59,7 +60,7 @@ class ColumnSetup:
             with gr.Column(visible=False, elem_classes="compare-own") as settings:
                 sampling = SamplingControls.build(
                     playground.default_params(row.repo_id), playground.max_new_tokens(row.repo_id),
-                    with_presets=False,
+                    plain=True,
                 )  # fmt: skip
         return cls(box, heading, model, choice, note, own, settings, sampling, remove)
 
@@ -77,7 +78,7 @@ class ColumnSetup:
             except InvalidControlError as error:
                 controls = error
         return Column(model=(values[self.model] or "").strip(),
-                      precision=Precision(values[self.precision]), controls=controls,
+                      precision=precision_rules.parse(values[self.precision]), controls=controls,
                       own=own)  # fmt: skip
 
 
@@ -123,19 +124,6 @@ class CompareSetup:
         """The columns in use; `shared` are the controls of those without their own."""
         return [column.read(values, shared) for column in self._used(values)]
 
-    def used_seeds(self, values: Values, comparison: Comparison) -> Updates:
-        """The seed of each column, for people to pin among its own settings."""
-        updates: Updates = {}
-        for column, made in zip(self._used(values), comparison.columns, strict=False):
-            if isinstance(made.controls, Controls):
-                seed = made.controls.seed
-                updates |= column.sampling.used_seed(comparison.seed if seed is None else seed)
-        return updates
-
-    def seed_outputs(self) -> list[Block]:
-        """What `used_seeds` sets."""
-        return [part for column in self.columns for part in column.sampling.used_outputs()]
-
     def wire(self, opened: gr.Tab) -> None:
         """Listen to everything that sets a column; `opened` is the tab they are in."""
         choices = {part for column in self.columns for part in (column.model, column.precision)}
@@ -180,7 +168,6 @@ class CompareSetup:
 
         listen([column.remove.click], on_remove, {self.used}, layout)
         listen([column.own.change], on_own, {column.own}, [column.settings])
-        column.sampling.wire()
 
     def chosen(self, column: ColumnSetup, name: str, token: str | None) -> Updates:
         """What goes with another model: its precisions, and its own defaults."""

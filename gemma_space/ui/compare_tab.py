@@ -46,9 +46,10 @@ def build(playground: Playground, bench: Workbench, opened: gr.Tab) -> list[Any]
 
 def _wire_runs(tab: CompareTab, runs: CompareRuns, bench: Workbench) -> list[Any]:
     shown, key = tab.shown_parts(), {bench.key}
+    gathering = tab.gathered.listen([tab.compare.click, tab.input.text.submit])
     begun = (
-        listen([tab.compare.click, tab.input.text.submit], runs.on_compare, {*key, *tab.inputs()},
-               [*shown, *tab.seed_outputs()]),
+        listen([gathering.then], runs.on_compare, {*key, tab.gathered.values},
+               [*shown, *tab.input.sampling.used_outputs()]),
         listen([tab.follow_up.submit], runs.on_follow_up, {*key, tab.follow_up},
                [*shown, tab.follow_up]),
     )  # fmt: skip

@@ -18,7 +18,7 @@ from gemma_space.playground import Playground
 from gemma_space.ui import present_compare
 from gemma_space.ui.compare_setup import CompareSetup
 from gemma_space.ui.controls import SamplingControls
-from gemma_space.ui.events import Updates, Values
+from gemma_space.ui.events import Gathered, Updates, Values
 from gemma_space.ui.scripted import heard
 
 INTRO = (
@@ -95,12 +95,14 @@ class CompareTab:
     """The tab's components.
 
     Attributes:
+        gathered: what is asked, of whom and how.
         places: where columns are shown, one after another.
         saved: unseen; a file that the browser is to save.
     """
 
     setup: CompareSetup
     input: CompareInput
+    gathered: Gathered
     compare: gr.Button
     stop: gr.Button
     notice: gr.HTML
@@ -123,6 +125,7 @@ class CompareTab:
         gr.HTML(INTRO, elem_classes="tab-intro")
         setup = CompareSetup.build(playground)
         asked = CompareInput.build(playground)
+        gathered = Gathered({*setup.inputs(), *asked.inputs()})
         with gr.Row(elem_classes="run-buttons"):
             compare = gr.Button("Compare", variant="primary", min_width=120, elem_id="compare-run")
             stop = gr.Button("Stop", variant="stop", min_width=100, elem_id="compare-stop",
@@ -152,17 +155,18 @@ class CompareTab:
             save_json = gr.Button("Save as JSON", size="sm", min_width=110)
             save_markdown = gr.Button("Save as Markdown", size="sm", min_width=140)
         saved = heard("GemmaSpace.compare.save(props.value);")
-        return cls(setup, asked, compare, stop, notice, places, verdicts, better, tie, all_bad,
-                   reveal, going_on, follow_up, files, save_json, save_markdown,
+        return cls(setup, asked, gathered, compare, stop, notice, places, verdicts, better, tie,
+                   all_bad, reveal, going_on, follow_up, files, save_json, save_markdown,
                    saved)  # fmt: skip
 
     def read(self, values: Values) -> Comparison:
-        """What Compare asks for.
+        """What Compare asks for, as it was gathered.
 
         Raises:
             InvalidRequestError: there is nothing to ask.
             InvalidControlError: the shared seed is no whole number.
         """
+        values = self.gathered.read(values)
         text = values[self.input.text] or ""
         kind: Literal["chat", "raw"] = "chat" if values[self.input.kind] == CHAT else "raw"
         self.require_text(text if kind == "raw" else text.strip())
@@ -180,10 +184,6 @@ class CompareTab:
         if not text:
             raise InvalidRequestError("There is nothing to compare yet.", "Write something first.")
 
-    def inputs(self) -> set[Component]:
-        """What `read` needs."""
-        return {*self.setup.inputs(), *self.input.inputs()}
-
     def running(self, comparison: Comparison) -> Updates:
         """With columns on their way."""
         return {
@@ -192,15 +192,6 @@ class CompareTab:
             self.going_on: gr.update(visible=False), self.files: gr.update(visible=False),
             **self.laid_out(comparison),
         }  # fmt: skip
-
-    def used_seeds(self, values: Values, comparison: Comparison) -> Updates:
-        """The seeds that are being used, for people to pin."""
-        return {**self.input.sampling.used_seed(comparison.seed),
-                **self.setup.used_seeds(values, comparison)}  # fmt: skip
-
-    def seed_outputs(self) -> list[Block]:
-        """What `used_seeds` sets."""
-        return [*self.input.sampling.used_outputs(), *self.setup.seed_outputs()]
 
     def laid_out(self, comparison: Comparison) -> Updates:
         """As many places as there are columns, each with what it shows."""

@@ -82,8 +82,9 @@ def test_stopped_columns_stay_as_far_as_they_came() -> None:
 def test_the_first_reply_is_marked_where_any_other_leaves_it() -> None:
     later, earlier = state(4, "stop"), state(4, "stop")
     assert later.generation is not None
-    later = replace(later, generation=replace(later.generation, token_ids=(0, 1, 2, 9)))
-    earlier = replace(earlier, generation=replace(later.generation, token_ids=(0, 8, 2, 3)))
+    reply = later.generation
+    later = replace(later, generation=replace(reply, token_ids=(0, 1, 2, 9)))
+    earlier = replace(earlier, generation=replace(reply, token_ids=(0, 8, 2, 3)))
     empty = ColumnState(problem="No.", done=True)
     found = parted([empty, state(4, "stop"), later, earlier, state(4, "stop")])
     assert found.reference == 1

@@ -96,13 +96,14 @@ def test_what_cannot_run_at_all_makes_nobody_wait(demo: Playground) -> None:
 def test_a_column_waits_until_those_before_it_have_ended(demo: Playground) -> None:
     small = serving(needs(demo, FP32))
     begun: list[tuple[bool, ...]] = []
-    for states in running(small, asked(column(FP32), column(BF16))):
+    told = list(running(small, asked(column(FP32), column(BF16))))
+    for states in told:
         begun.append(tuple(state.generation is not None for state in states))
         if states[1].progress or states[1].generation:
             assert states[0].done, "it is loaded once the other model may leave"
     assert begun.index((True, False)) < begun.index((True, True))
-    assert [state.wave for state in states] == [0, 1]
-    assert text(states[0]) == text(states[1])
+    assert [state.wave for state in told[-1]] == [0, 1]
+    assert text(told[-1][0]) == text(told[-1][1])
     assert [row.precision for row in small.library.status().loaded] == ["bf16"]
 
 
@@ -176,9 +177,11 @@ def test_closing_ends_every_column_and_leaves_the_engines_idle(demo: Playground)
     long = Controls(max_new_tokens=1500, ignore_eos=True)
     columns = [Column(model=DEMO_REPO_ID, precision=p, controls=long) for p in (BF16, FP32)]
     stream = running(demo, asked(*columns))
-    for states in stream:
-        if all(state.generation is not None and state.generation.text for state in states):
-            break
+    next(
+        states
+        for states in stream
+        if all(state.generation is not None and state.generation.text for state in states)
+    )
     stream.close()  # type: ignore[attr-defined]
     wait_until_idle(demo)
     status = demo.library.status()
