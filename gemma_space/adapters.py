@@ -62,6 +62,8 @@ def activate(model: Any, name: str | None) -> None:
     Module by module, because transformers' own `set_adapter` and `enable_adapters` fail on, or
     forget, modules that only some of the adapters replace (PEFT's `modules_to_save`).
     """
+    if not getattr(model, "_hf_peft_config_loaded", False):
+        return  # it has none, and a step should not look at every module to find that out
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             if name is not None:

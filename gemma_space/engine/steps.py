@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from gemma_space import adapters, memory
-from gemma_space.engine.joined import Batch
+from gemma_space.engine.joined import Batch, Recording
 from gemma_space.engine.kv import RowsCache
 from gemma_space.engine.prefix_cache import PrefixCache
 from gemma_space.engine.request import Request
@@ -36,10 +36,18 @@ class Steps:
         model: a causal language model in evaluation mode.
         stop_ids: ids that end a reply.
         kept: caches of conversations between their turns.
+        recording: of the model's steps; None for what its device has.
     """
 
-    def __init__(self, model: Any, stop_ids: frozenset[int], kept: PrefixCache[RowsCache]) -> None:
+    def __init__(
+        self,
+        model: Any,
+        stop_ids: frozenset[int],
+        kept: PrefixCache[RowsCache],
+        recording: Recording | None = None,
+    ) -> None:
         self._model = model
+        self._recording = recording or Recording(model)
         self._stop_ids = stop_ids
         self._kept = kept
         self.waiting: deque[Request] = deque()
@@ -132,7 +140,7 @@ class Steps:
 
     def _keep(self, request: Request) -> None:
         if request.cache is not None and request.done and not request.failed:
-            self._kept.put(request.ids[: request.done], request.cache, request.adapter)
+            self._kept.put(request.ids[: request.done], request.cache.fitted(), request.adapter)
         request.cache = None
 
     # --- computing ------------------------------------------------------------------------------
@@ -186,10 +194,15 @@ class Steps:
 
     def _join(self, request: Request) -> None:
         try:
-            self._batches.setdefault(request.adapter, Batch(self._model)).join(request)
+            self._batch_of(request.adapter).join(request)
         except Exception as error:
             request.fail(_in_words(error))
         self._prefilling.remove(request)
+
+    def _batch_of(self, adapter: str | None) -> Batch:
+        if adapter not in self._batches:
+            self._batches[adapter] = Batch(self._model, self._recording)
+        return self._batches[adapter]
 
     def _decode(self, adapter: str | None, batch: Batch) -> None:
         try:

@@ -16,8 +16,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from gemma_space.engine import prefix_cache, steps
+from gemma_space.engine import joined, kv_layer, prefix_cache, steps
 from gemma_space.engine.batch import BatchEngine
+from gemma_space.engine.fixed import Step
+from gemma_space.engine.joined import Recording
 from tests import tiny_checkpoints as tiny
 from tests.tiny_checkpoints import Checkpoints
 from tests.unit.test_exactness import Reference, greedy
@@ -111,19 +113,12 @@ def distance(reference: Reference, turn: Turn) -> float | None:
         return None
     at = next(i for i, (one, other) in enumerate(zip(turn.reply, wanted, strict=True))
               if one != other)  # fmt: skip
-    logits = reference.model(torch.tensor([turn.prompt + wanted[:at]])).logits[0, -1].float()
+    ids = torch.tensor([turn.prompt + wanted[:at]], device=reference.model.device)
+    logits = reference.model(ids).logits[0, -1].float()
     return float((logits[wanted[at]] - logits[turn.reply[at]]) / logits.std())
 
 
-@pytest.mark.parametrize("checkpoint", tiny.CHATTING, ids=lambda t: t.name)
-def test_conversations_at_once_equal_generate(
-    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch, checkpoint: tiny.Tiny
-) -> None:
-    monkeypatch.setitem(steps.PREFILL_TOKENS, "cpu", tiny.SLIDING_WINDOW)
-    monkeypatch.setattr(prefix_cache, "FEWEST_COPIED", 1)  # conversations here are short
-    reference = Reference(checkpoints.folder(checkpoint), frozenset((-1,)))
-    engine = BatchEngine(reference.model, frozenset(), PLENTY)
-    windowed = checkpoint is not tiny.GEMMA_1
+def check_conversations(reference: Reference, engine: BatchEngine, windowed: bool) -> None:
     talks = at_once(
         lambda number=number: converse(engine, number, windowed) for number in range(TALKS)
     )
@@ -135,6 +130,43 @@ def test_conversations_at_once_equal_generate(
     near_ties = [far for far in (distance(reference, turn) for turn in turns) if far is not None]
     assert all(far < NEAR_TIE for far in near_ties)
     assert len(near_ties) <= 2
+
+
+@pytest.mark.parametrize("checkpoint", tiny.CHATTING, ids=lambda t: t.name)
+def test_conversations_at_once_equal_generate(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch, checkpoint: tiny.Tiny
+) -> None:
+    monkeypatch.setitem(steps.PREFILL_TOKENS, "cpu", tiny.SLIDING_WINDOW)
+    monkeypatch.setattr(prefix_cache, "FEWEST_COPIED", 1)  # conversations here are short
+    reference = Reference(checkpoints.folder(checkpoint), frozenset((-1,)))
+    engine = BatchEngine(reference.model, frozenset(), PLENTY)
+    check_conversations(reference, engine, checkpoint is not tiny.GEMMA_1)
+
+
+@pytest.mark.parametrize("checkpoint", tiny.CHATTING, ids=lambda t: t.name)
+def test_steps_of_fixed_shapes_equal_generate(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch, checkpoint: tiny.Tiny
+) -> None:
+    """What a GPU records and replays, here taken anew each time: the same function."""
+    monkeypatch.setattr(joined, "STEADY_STEPS", 0)
+    monkeypatch.setitem(kv_layer.ROOM_COLUMNS, "cpu", 6)  # buffers grow in the middle of replies
+    monkeypatch.setattr(prefix_cache, "FEWEST_COPIED", 1)
+    reference = Reference(checkpoints.folder(checkpoint), frozenset((-1,)))
+    engine = BatchEngine(reference.model, frozenset(), PLENTY)
+    taken = [0]
+
+    def as_it_is(step: Step) -> Step:
+        def counted() -> torch.Tensor:
+            taken[0] += 1
+            return step()
+
+        return counted
+
+    recording = Recording(reference.model, as_it_is)
+    monkeypatch.setattr(engine._steps, "_recording", recording)
+    check_conversations(reference, engine, checkpoint is not tiny.GEMMA_1)
+    assert recording.recorder is not None, "they were not alike"
+    assert taken[0] > 10
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from gemma_space.engine import steps
-from gemma_space.engine.kv import RowsCache, RowsLayer
+from gemma_space.engine.kv import RowsCache
+from gemma_space.engine.kv_layer import RowsLayer
 from gemma_space.engine.prefix_cache import PrefixCache
 from gemma_space.engine.request import Request
 from gemma_space.engine.sampling import Sampler

@@ -44,7 +44,7 @@ class Reference:
         )
 
     def reply(self, prompt: list[int], new_tokens: int = NEW_TOKENS) -> list[int]:
-        ids = torch.tensor([prompt])
+        ids = torch.tensor([prompt], device=self.model.device)
         config = GenerationConfig(
             do_sample=False, max_new_tokens=new_tokens, eos_token_id=sorted(self.stop_ids),
             pad_token_id=0,

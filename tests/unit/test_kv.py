@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from transformers import Gemma2Config
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from gemma_space.engine import kv
-from gemma_space.engine.kv import RowsCache, RowsLayer
+from gemma_space.engine import kv_layer
+from gemma_space.engine.kv import RowsCache
+from gemma_space.engine.kv_layer import RowsLayer
 from tests import tiny_configs
 
 WINDOW = 8
@@ -22,7 +23,7 @@ HEADS, SIZE = 2, 3
 EACH = pytest.mark.parametrize("window", [None, WINDOW])
 
 
-def states(rows: int, columns: int) -> kv.Pair:
+def states(rows: int, columns: int) -> kv_layer.Pair:
     """Values are not keys: a mix-up shows."""
     return torch.randn(rows, HEADS, columns, SIZE), torch.randn(rows, HEADS, columns, SIZE)
 
@@ -31,7 +32,7 @@ def theirs(window: int | None) -> DynamicLayer:
     return DynamicLayer() if window is None else DynamicSlidingWindowLayer(window)
 
 
-def same(one: kv.Pair, other: kv.Pair) -> bool:
+def same(one: kv_layer.Pair, other: kv_layer.Pair) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
@@ -60,7 +61,7 @@ def test_bytes_are_those_that_are_needed_and_some_room(window: int | None) -> No
     for size in (40, 40, 3, *[1] * 400):
         layer.update(*states(1, size))
         most = max(most, layer.kept if window is None else window - 1 + size)
-        assert layer.nbytes <= column * (1.15 * most + kv.ROOM_COLUMNS)
+        assert layer.nbytes <= column * (1.15 * most + kv_layer.ROOM_COLUMNS["cpu"])
 
 
 def test_room_that_is_expected_is_made_at_once_where_all_is_kept() -> None:
@@ -70,7 +71,7 @@ def test_room_that_is_expected_is_made_at_once_where_all_is_kept() -> None:
         cache.update(*states(1, 10), layer)
     column = 2 * HEADS * SIZE * 4
     windowed, full = cache.own
-    assert windowed.nbytes <= column * (10 + kv.ROOM_COLUMNS)
+    assert windowed.nbytes <= column * (10 + kv_layer.ROOM_COLUMNS["cpu"])
     assert full.nbytes == column * 500
     full.update(*states(1, 490))
     assert full.nbytes == column * 500
@@ -106,7 +107,7 @@ class Row:
     def seen(self) -> int:
         return self.keys.shape[-2]
 
-    def last(self, count: int) -> kv.Pair:
+    def last(self, count: int) -> kv_layer.Pair:
         return self.keys[..., self.seen - count :, :], self.values[..., self.seen - count :, :]
 
 

@@ -1,0 +1,256 @@
+"""How near decoding comes to what the memory's bandwidth allows, at the sizes of real checkpoints.
+
+`python -m benchmarks.decode` builds each model with random weights, on a GPU if there is one, and
+decodes with one reply and with several, by three ways in one run: bare `generate`, the engine
+taking every step anew, and the engine with recorded steps (GPUs only). A token's bound is the time
+to read the weights and the keys and values once, at the bandwidth that a large copy reaches here.
+Prints a table and, with `--json FILE`, writes the same as JSON.
+"""
+
+import argparse
+import gc
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gemma_space.settings import set_library_defaults
+
+set_library_defaults()
+
+import bitsandbytes  # noqa: E402
+import torch  # noqa: E402
+import transformers  # noqa: E402
+
+from benchmarks.engine import GREEDY, Streamer, Timed, together, vars_of  # noqa: E402
+from gemma_space.engine.batch import BatchEngine  # noqa: E402
+from gemma_space.engine.joined import Recording  # noqa: E402
+from gemma_space.loading import measured_bytes  # noqa: E402
+from gemma_space.types import SamplingParams  # noqa: E402
+from tests.real_sizes import SIZES  # noqa: E402
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+HEADS = {
+    "gemma": "GemmaForCausalLM", "gemma2": "Gemma2ForCausalLM",
+    "gemma3_text": "Gemma3ForCausalLM", "gemma4_text": "Gemma4ForCausalLM",
+}  # fmt: skip
+PROMPT_TOKENS = 64
+SAMPLED = {"temperature": 1.0, "top_k": 64, "top_p": 0.95}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement: medians of the rates of all replies together, tokens per second."""
+
+    model: str
+    precision: str
+    rows: int
+    way: str
+    tokens_per_second: float
+    share_of_bound: float
+
+
+def bandwidth() -> float:
+    """Bytes per second of a large copy, reads and writes counted."""
+    count = 2**30 if DEVICE == "cuda" else 2**27
+    one = torch.randint(0, 100, (count,), dtype=torch.int32, device=DEVICE)
+    other = torch.empty_like(one)
+    best = 0.0
+    for _ in range(6):
+        finish()
+        started = time.perf_counter()
+        other.copy_(one)
+        finish()
+        best = max(best, 2 * one.nbytes / (time.perf_counter() - started))
+    return best
+
+
+def finish() -> None:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def built(repo_id: str, precision: str) -> Any:
+    """A model of this size with random weights, quantized as a load would have it."""
+    config = SIZES[repo_id]().get_text_config(decoder=True)
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device(DEVICE):
+            model = getattr(transformers, HEADS[config.model_type])(config)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    model = model.eval().requires_grad_(False)
+    if precision != "bf16":
+        for path, module in list(model.named_modules()):
+            if isinstance(module, torch.nn.Linear) and path != "lm_head":
+                parent = model.get_submodule(path.rpartition(".")[0])
+                setattr(parent, path.rpartition(".")[2], quantized(module, precision))
+                module.weight = None  # type: ignore[assignment]
+    return model
+
+
+def quantized(linear: torch.nn.Linear, precision: str) -> torch.nn.Module:
+    shape, weight = (linear.in_features, linear.out_features), linear.weight.data
+    if precision == "int8":
+        made: Any = bitsandbytes.nn.Linear8bitLt(
+            *shape, bias=False, has_fp16_weights=False, threshold=6.0, device="meta"
+        )
+        made.weight = bitsandbytes.nn.Int8Params(
+            weight.cpu(), requires_grad=False, has_fp16_weights=False
+        )
+    else:
+        made = bitsandbytes.nn.Linear4bit(
+            *shape, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4", device="meta"
+        )
+        made.weight = bitsandbytes.nn.Params4bit(
+            weight.cpu(), requires_grad=False, quant_type="nf4", compress_statistics=True
+        )
+    return made.to(DEVICE).eval()
+
+
+class Decoder:
+    """One model, by each way."""
+
+    def __init__(self, model: Any, tokens: int) -> None:
+        self.model = model
+        self.tokens = tokens
+        self._random = random.Random(0)
+
+    def prompt(self) -> list[int]:
+        return self._random.choices(range(300, self.model.config.vocab_size - 1), k=PROMPT_TOKENS)
+
+    def bare(self, rows: int) -> float:
+        """`generate` on a batch of so many prompts."""
+        timed = Timed()
+        config = transformers.GenerationConfig(
+            max_new_tokens=self.tokens, min_new_tokens=self.tokens, do_sample=False,
+            pad_token_id=0, eos_token_id=[1], disable_compile=True,
+        )  # fmt: skip
+        ids = torch.tensor([self.prompt() for _ in range(rows)], device=DEVICE)
+        streamer = Streamer(timed) if rows == 1 else Streamed(timed)
+        with torch.inference_mode():
+            self.model.generate(
+                ids, attention_mask=torch.ones_like(ids), generation_config=config,
+                **({"streamer": streamer} if rows == 1 else {"stopping_criteria": [streamer]}),
+            )  # fmt: skip
+        return timed.pace * rows
+
+    def engine(self, rows: int, recorded: bool, sampled: bool = False) -> float:
+        """So many replies at once through the engine."""
+        engine = BatchEngine(self.model, frozenset())
+        if not recorded:
+            engine._steps._recording = NOT_RECORDED
+        values = vars_of(GREEDY) | {"max_new_tokens": self.tokens}
+        if sampled:
+            values |= SAMPLED
+        prompts = [self.prompt() for _ in range(rows)]
+
+        def reply(prompt: Sequence[int]) -> Timed:
+            timed = Timed()
+            for chunk in engine.stream(tuple(prompt), SamplingParams(**values)):
+                if chunk.token_id is not None:
+                    timed.token()
+            return timed
+
+        replies = together([lambda p=p: reply(p) for p in prompts])
+        # From the moment all are written together until the first of them ends.
+        begin = max(t.asked + t.came[0] for t in replies)
+        end = min(t.asked + t.came[-1] for t in replies)
+        count = sum(begin < t.asked + at <= end for t in replies for at in t.came)
+        return count / (end - begin)
+
+
+class Streamed:
+    """Counts the steps of a batch, as a stopping criterion that never stops."""
+
+    def __init__(self, timed: Timed) -> None:
+        self._timed = timed
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        self._timed.token()
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+
+class _NotRecorded(Recording):
+    def __init__(self) -> None:
+        self.recorder, self.is_trusted = None, False
+
+
+NOT_RECORDED = _NotRecorded()
+
+
+def measured(
+    repo_id: str, precision: str, most_rows: Sequence[int], tokens: int, pairs: int, speed: float
+) -> Iterator[Row]:
+    """Every way in turn, `pairs` times, after one round that does not count."""
+    model = built(repo_id, precision)
+    decoder, weights = Decoder(model, tokens), measured_bytes(model)
+    config = model.config.get_text_config(decoder=True)
+    of_a_token = 2 * 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
+    for rows in most_rows:
+        ways = ways_of(decoder, rows)
+        found: dict[str, list[float]] = {way: [] for way in ways}
+        for round_ in range(pairs + 1):
+            for way, run in ways.items():
+                rate = together([run])[0]
+                if round_:
+                    found[way].append(rate)
+        kv = rows * of_a_token * (PROMPT_TOKENS + tokens // 2)
+        bound = rows * speed / (weights + kv)
+        for way, rates in found.items():
+            rate = statistics.median(rates)
+            yield Row(repo_id, precision, rows, way, rate, rate / bound)
+
+
+def ways_of(decoder: Decoder, rows: int) -> dict[str, Callable[[], float]]:
+    ways: dict[str, Callable[[], float]] = {
+        "generate": lambda: decoder.bare(rows),
+        "engine": lambda: decoder.engine(rows, recorded=False),
+    }
+    if DEVICE == "cuda":
+        ways["engine, recorded"] = lambda: decoder.engine(rows, recorded=True)
+        ways["engine, recorded, sampled"] = lambda: decoder.engine(
+            rows, recorded=True, sampled=True
+        )
+    return ways
+
+
+def main() -> None:
+    """Build, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", default="google/gemma-3-270m")
+    parser.add_argument("--precisions", default="bf16")
+    parser.add_argument("--rows", default="1,8")
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    speed = bandwidth()
+    name = torch.cuda.get_device_name() if DEVICE == "cuda" else "CPU"
+    print(f"{name}, {speed / 1e9:.0f} GB/s")
+    rows: list[Row] = []
+    for repo_id in options.models.split(","):
+        for precision in options.precisions.split(","):
+            most = [int(count) for count in options.rows.split(",")]
+            for row in measured(repo_id, precision, most, options.tokens, options.pairs, speed):
+                rows.append(row)
+                print(
+                    f"{row.model:24} {row.precision:5} {row.rows:2} {row.way:26}"
+                    f"{row.tokens_per_second:9.1f} tok/s {row.share_of_bound:6.1%}",
+                    flush=True,
+                )
+                if options.json:
+                    found = {"device": name, "bandwidth": speed, "rows": [asdict(r) for r in rows]}
+                    options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+            gc.collect()
+            if DEVICE == "cuda":
+                torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    main()
