@@ -60,6 +60,12 @@ def text(state: ColumnState) -> str:
     return state.generation.text
 
 
+def scripted(fake: FakePlayground) -> Playground:
+    fake.library.fit_together = lambda wanted: True  # type: ignore[attr-defined]
+    fake.library.held_bytes = lambda row, chosen: 5  # type: ignore[attr-defined]
+    return cast(Playground, fake)
+
+
 def wait_until_idle(playground: Playground) -> None:
     """An engine that was closed lets go of the request within a step of its own."""
     end = time.monotonic() + 20
@@ -164,10 +170,8 @@ def test_one_columns_failure_is_told_there_and_disturbs_no_other(demo: Playgroun
 
 
 def test_a_failure_half_way_keeps_the_reply_so_far() -> None:
-    fake = FakePlayground(words=("One ", "two ", "three"), fail_after=2)
-    fake.library.fit_together = lambda wanted: True  # type: ignore[attr-defined]
-    fake.library.held_bytes = lambda row, chosen: 5  # type: ignore[attr-defined]
-    (state,) = last(cast(Playground, fake), asked(Column(model="fake/chat")))
+    fake = scripted(FakePlayground(words=("One ", "two ", "three"), fail_after=2))
+    (state,) = last(fake, asked(Column(model="fake/chat")))
     assert text(state) == "One two "
     assert "stumbled" in state.problem
     assert not state.answered
@@ -188,6 +192,14 @@ def test_closing_ends_every_column_and_leaves_the_engines_idle(demo: Playground)
     assert status.queue == 0
     assert [row.leases for row in status.loaded] == [0] * len(status.loaded)
     assert text(last(demo, asked(column()))[0]), "and they can be asked again"
+
+
+def test_closing_does_not_wait_for_replies_to_end() -> None:
+    fake = FakePlayground(words=("word ",) * 500, seconds=0.01)
+    stream = running(scripted(fake), asked(*[Column(model="fake/chat")] * 2))
+    next(states for states in stream if all(state.generation for state in states))
+    stream.close()  # type: ignore[attr-defined]
+    assert fake.events == ["started", "started", "closed", "closed"]
 
 
 def test_closing_at_once_begins_nothing(demo: Playground) -> None:
