@@ -47,3 +47,8 @@ def worded(error: Exception) -> GemmaSpaceError:
         f"Something went wrong on our side (reference {reference}).",
         "Try again; if it happens again, the server's log has the details under this reference.",
     )
+
+
+def words(error: Exception) -> str:
+    """What to tell people of an error. Call it once: each unexpected one is logged."""
+    return str(worded(error))

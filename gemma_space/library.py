@@ -6,7 +6,7 @@ precision, room in memory. Does not know what a model is used for; `playground` 
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -173,6 +173,21 @@ class Library:
             instead=() if fits else self._instead(row, chosen),
             reason=refused or ("" if fits else self._obstacle(row, chosen)),
         )
+
+    def fit_together(self, wanted: Sequence[tuple[Checkpoint, Precision]]) -> bool:
+        """Whether these can be in memory at the same time, once what is idle there has left.
+
+        Args:
+            wanted: no precision is `auto`.
+        """
+        room = self._registry.room(*(self._key(row, chosen) for row, chosen in wanted))
+        return not room.needed_bytes or room.fits
+
+    def held_bytes(self, row: Checkpoint, chosen: Precision) -> int:
+        """What the weights of a model in memory take there, those of an adapter's base with it."""
+        parts = {part.repo_id for part in (row, row.base) if part is not None}
+        held = {r.repo_id: r.nbytes for r in self._registry.rows() if r.precision == chosen}
+        return sum(nbytes for repo_id, nbytes in held.items() if repo_id in parts)
 
     def load(
         self,

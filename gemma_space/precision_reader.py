@@ -10,8 +10,8 @@ from contextlib import closing
 from typing import Any, cast
 
 from gemma_space import tokens
-from gemma_space.kl_divergence import Candidate, KeptLogits, Place, Reference
 from gemma_space.errors import GenerationError
+from gemma_space.kl_divergence import Candidate, KeptLogits, Place, Reference
 from gemma_space.lease import ServedModel
 from gemma_space.precision_figures import Figures, WorstToken, mean_and_error, perplexity
 from gemma_space.types import GenerationChunk, SamplingParams

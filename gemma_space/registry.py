@@ -73,11 +73,11 @@ class ModelRegistry:
         finally:
             self._leave(entry)
 
-    def room(self, key: ModelKey) -> Room[ModelKey]:
-        """What a lease of this key would mean for the memory, without taking it."""
-        charges = key.charges()
+    def room(self, *keys: ModelKey) -> Room[ModelKey]:
+        """What leases of these keys together would mean for the memory, without taking them."""
+        charges = {part: charge for key in keys for part, charge in key.charges().items()}
         with self._lock:
-            return self._plan(key, charges)
+            return self._plan(charges)
 
     def show_limit(self, room: Room[ModelKey]) -> str:
         """What stands against a model that does not fit, as the second half of a sentence."""
@@ -197,14 +197,14 @@ class ModelRegistry:
             entry.base.attached.discard(entry)
             self._cancel_unwanted(entry.base)
 
-    def _plan(self, key: ModelKey, charges: Charges) -> Room[ModelKey]:
-        needed = sum(sum(charges[part]) for part in key.chain if not self._present(part))
+    def _plan(self, charges: Charges) -> Room[ModelKey]:
+        needed = sum(sum(charge) for part, charge in charges.items() if not self._present(part))
         loaded = sum(e.weights_bytes for e in self._entries.values() if e.settled.is_set())
         # The machine may have less left than the budget says: others live here too.
         limit = min(self._budget(), loaded + self._free())
         # Of equally old ones adapters leave first: their base cannot leave before them.
         residents = [
-            Resident(e.key, e.nbytes, None if e.in_use or e.key in key.chain else e.last_used)
+            Resident(e.key, e.nbytes, None if e.in_use or e.key in charges else e.last_used)
             for e in sorted(self._entries.values(), key=lambda e: e.base is None)
         ]
         return plan(needed, limit, residents)
@@ -215,7 +215,7 @@ class ModelRegistry:
         Raises:
             ModelTooLargeError: even all the idle models are too little.
         """
-        room = self._plan(key, charges)
+        room = self._plan(charges)
         if room.needed_bytes and not room.fits:
             raise ModelTooLargeError(
                 f"{key.title} needs {show_bytes(room.needed_bytes)}; {self.show_limit(room)}.",

@@ -180,3 +180,8 @@ def pieces(tokenizer: Any, ids: tuple[int, ...]) -> tuple[TokenPiece, ...]:
 
 def _shown(name: str) -> str:
     return name if _BYTE_TOKEN.fullmatch(name) else name.replace("▁", " ")
+
+
+def vocabulary(tokenizer: Any) -> int:
+    """A number that two tokenizers share where every id stands for the same text in both."""
+    return hash(frozenset(tokenizer.get_vocab().items()))

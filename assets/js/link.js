@@ -97,5 +97,5 @@
     element.replaceChildren(words, rest);
   };
 
-  space.link = { copy, made, mount, place };
+  space.link = { copied, copy, made, mount, place };
 })();

@@ -34,27 +34,35 @@ WITHOUT = "Not available: the server did not follow this control when it was tri
 
 @dataclass(frozen=True)
 class SamplingControls:
-    """The widgets, by the name of the control each one sets, and what helps to set them."""
+    """The widgets, by the name of the control each one sets, and what helps to set them.
 
-    presets: Presets
+    A plain group has no presets and no buttons for its seed.
+    """
+
+    presets: Presets | None
     sliders: dict[str, gr.Slider]
     seed: gr.Textbox
-    pin: gr.Button
-    random: gr.Button
+    pin: gr.Button | None
+    random: gr.Button | None
     stop: gr.Textbox
     ignore_eos: gr.Checkbox
 
     @classmethod
-    def build(cls, defaults: SamplingParams, max_new_tokens: int) -> "SamplingControls":
+    def build(
+        cls, defaults: SamplingParams, max_new_tokens: int, *, plain: bool = False
+    ) -> "SamplingControls":
         """Lay the controls out: presets, the usual ones, and the rest behind a click."""
         rest = [control.name for control in CONTROLS if control.name not in SIMPLE]
         sliders: dict[str, gr.Slider] = {}
         with gr.Column(elem_classes="sampling") as group:
-            presets = Presets.build(group._id, _untouched(defaults), defaults)
+            presets = None
+            if not plain:
+                presets = Presets.build(group._id, _untouched(defaults), defaults)
             for pair in _pairs(SIMPLE):
                 sliders |= _sliders(pair, defaults, max_new_tokens)
             with gr.Row(elem_classes="control-row seed-row"):
-                seed, pin, random = _seed_widgets()
+                seed = _seed_widget()
+                pin, random = (None, None) if plain else _seed_buttons()
             with gr.Accordion("Advanced", open=False, elem_classes="advanced"):
                 for pair in _pairs(rest):
                     sliders |= _sliders(pair, defaults, max_new_tokens)
@@ -67,7 +75,7 @@ class SamplingControls:
 
     def outputs(self) -> list[Component]:
         """Every widget that `show` sets."""
-        return [*self.inputs(), self.presets.facts]
+        return [*self.inputs(), *([self.presets.facts] if self.presets else [])]
 
     def read(self, values: Values) -> Controls:
         """The only place where widgets become a value; ranges are checked further down.
@@ -111,19 +119,33 @@ class SamplingControls:
             self.seed: "" if given.seed is None else str(given.seed),
             self.stop: "\n".join(given.stop),
             self.ignore_eos: given.ignore_eos,
-            **self.presets.show(_untouched(defaults), defaults),
+            **(self.presets.show(_untouched(defaults), defaults) if self.presets else {}),
         }
 
     def used_seed(self, seed: int) -> Updates:
         """A run's seed, for people to pin."""
-        return {self.pin: gr.update(value=f"{PIN}{seed}", interactive=True)}
+        return {
+            pin: gr.update(value=f"{PIN}{seed}", interactive=True) for pin in self.used_outputs()
+        }
 
     def used_outputs(self) -> list[Block]:
         """What `used_seed` sets."""
-        return [self.pin]
+        return [self.pin] if self.pin else []
 
     def wire(self) -> None:
         """Listen to the presets and the seed's buttons, and mark what differs from its default."""
+        self._wire_presets()
+        seed, pin = self.seed, self.pin
+        if pin is None or self.random is None:
+            return
+
+        def on_pin(values: Values) -> Updates:
+            return {seed: values[pin].removeprefix(PIN)}  # what it says is what it does
+
+        listen([pin.click], on_pin, {pin}, [seed])
+        listen([self.random.click], lambda: {seed: ""}, outputs=[seed])
+
+    def _wire_presets(self) -> None:
         rows = {control.name: control for control in CONTROLS}
 
         def chosen(values: Mapping[str, Any]) -> Updates:
@@ -132,15 +154,11 @@ class SamplingControls:
                 for name, value in values.items()
             }
 
-        def on_pin(values: Values) -> Updates:
-            return {self.seed: values[self.pin].removeprefix(PIN)}  # what it says is what it does
-
-        self.presets.listen(list(self.sliders.values()), chosen)
-        self.presets.follow({
-            **self.sliders, "seed": self.seed, "stop": self.stop, "ignore_eos": self.ignore_eos
-        })  # fmt: skip
-        listen([self.pin.click], on_pin, {self.pin}, [self.seed])
-        listen([self.random.click], lambda: {self.seed: ""}, outputs=[self.seed])
+        if self.presets is not None:
+            self.presets.listen(list(self.sliders.values()), chosen)
+            self.presets.follow({
+                **self.sliders, "seed": self.seed, "stop": self.stop, "ignore_eos": self.ignore_eos
+            })  # fmt: skip
 
 
 def read_seed(text: str | None) -> int | None:
@@ -211,15 +229,18 @@ def _reach(control: Control, value: float) -> float:
     return max(control.usual_maximum or control.maximum, value)
 
 
-def _seed_widgets() -> tuple[gr.Textbox, gr.Button, gr.Button]:
-    seed = gr.Textbox(
+def _seed_widget() -> gr.Textbox:
+    return gr.Textbox(
         label=SEED.label, info=f"{SEED.meaning} 0 to {MAX_SEED:,}.", placeholder="random",
         max_lines=1, min_width=200, elem_classes=["control", "control-seed"],
     )  # fmt: skip
+
+
+def _seed_buttons() -> tuple[gr.Button, gr.Button]:
     with gr.Row(elem_classes="seed-buttons"):
         pin = gr.Button(NO_RUN, size="sm", min_width=120, interactive=False)
         random = gr.Button("Random", size="sm", min_width=80)
-    return seed, pin, random
+    return pin, random
 
 
 def _ending_widgets() -> tuple[gr.Textbox, gr.Checkbox]:

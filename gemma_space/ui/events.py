@@ -7,6 +7,7 @@ words, and with whose token. Does not know what a handler does.
 import functools
 import html
 import inspect
+import json
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing, contextmanager
@@ -19,6 +20,7 @@ from gradio.components import Component
 from gradio.context import Context
 
 from gemma_space.alerts import errors_shown
+from gemma_space.errors import InvalidRequestError
 from gemma_space.limits import MAX_GENERATIONS
 from gemma_space.visitors import Visitor, Visitors
 from gemma_space.visits import visitor_of
@@ -102,6 +104,34 @@ def listen(
         return gr.on(list(triggers), **options)
     trigger = triggers[0] if triggers else _page_load()
     return trigger(**options)  # `gr.on` does not take `.then`
+
+
+class Gathered:
+    """Many components' values in one unseen component, put there by the browser when asked to.
+
+    A browser looks through the whole page for each component that any event has taken or set,
+    every time the server says something: an event before a stream had better take few.
+    """
+
+    def __init__(self, inputs: AbstractSet[Component]) -> None:
+        self._order = tuple(inputs)
+        self.values = gr.Textbox("", visible="hidden")
+
+    def listen(self, triggers: Sequence[Any]) -> Any:
+        """Gather whenever one of `triggers` fires; `.then` of the event, the values are there."""
+        options: dict[str, Any] = {
+            "fn": None, "inputs": list(self._order), "outputs": [self.values],
+            "js": "(...values) => JSON.stringify(values)", "api_visibility": "private",
+        }  # fmt: skip
+        return gr.on(list(triggers), **options)
+
+    def read(self, values: Values) -> Values:
+        """With what was gathered. No component has looked at it: a browser may send anything."""
+        gathered = json.loads(values[self.values] or "[]")
+        if not isinstance(gathered, list) or len(gathered) != len(self._order):
+            raise InvalidRequestError("The page sent no values.", "Reload it.")
+        found = dict(zip(self._order, gathered, strict=True))
+        return Values({**values, **found}, values.visitor, values.token)
 
 
 def _page_load() -> Any:

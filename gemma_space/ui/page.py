@@ -12,7 +12,7 @@ import gradio as gr
 from gemma_space.playground import Playground
 from gemma_space.precision_report import PrecisionReports
 from gemma_space.settings import Settings
-from gemma_space.ui import chat_tab, models_tab
+from gemma_space.ui import chat_tab, compare_tab, models_tab
 from gemma_space.ui.about import terms_notice
 from gemma_space.ui.access_lines import AccessLines
 from gemma_space.ui.access_panel import AccessPanel
@@ -27,7 +27,7 @@ from gemma_space.ui.scripted import head, scripted
 from gemma_space.ui.theme import GemmaSpaceTheme
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
-STYLES = ("style", "models", "access", "presets", "tokens", "xray", "prompt", "about",
+STYLES = ("style", "models", "access", "presets", "tokens", "xray", "prompt", "compare", "about",
           "report", "view")  # fmt: skip
 DEPLOYER_NOTE = (
     '<p role="note">Gated models run here on the host\'s own Hugging Face access; '
@@ -59,6 +59,8 @@ def build(playground: Playground, settings: Settings) -> None:
         chat = gr.Tab("Chat", id="chat", elem_id="chat-tab")
         with gr.Tab("Prompt", id="prompt"):
             prompt = PromptTab(playground, panel, tabs, followed)
+        with gr.Tab("Compare", id="compare") as opened:
+            compared = compare_tab.build(playground, prompt.widgets.bench, opened)
         with chat:  # a reply's prompt can be taken to the tab beside it
             replies = chat_tab.build(playground, panel, kept, tabs, examples, prompt.target)
         with (
@@ -78,7 +80,7 @@ def build(playground: Playground, settings: Settings) -> None:
     if notice:
         gr.HTML(notice, elem_id="terms-notice")
     choosing = Choosing(playground.library, panel, (panel.card, models.card))
-    changes = choosing.wire(uses=[*replies, *prompt.wire(), *report.wire()])
+    changes = choosing.wire(uses=[*replies, *prompt.wire(), *compared, *report.wire()])
     prompt.wire_files(choosing)
     models_tab.wire(
         models, choosing, access, tabs, [*(event.then for event in changes), who.changed.change]

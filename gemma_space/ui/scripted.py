@@ -20,6 +20,7 @@ SCRIPTS = (
     "presets",
     "link",
     "capsule",
+    "compare",
     "tokens",
     "xray",
     "report",

@@ -1,4 +1,4 @@
-"""What a page works on in its Prompt tab, kept on the server under a name that only it knows.
+"""What a page works on in its tabs, kept on the server under a name that only it knows.
 
 Runs have a score and ten alternatives for every token: too much to send to and fro with each
 event. Gradio's own session state would hold a connection open for each page, of which a browser
@@ -15,6 +15,7 @@ import gradio as gr
 from cachetools import TTLCache
 
 from gemma_space.capsule import Capsule
+from gemma_space.comparison import Comparison
 from gemma_space.runs import PLAIN_IDS, Runs
 from gemma_space.types import ScoredPiece
 from gemma_space.ui.events import Updates, Values, listen
@@ -34,17 +35,20 @@ class Work:
         runs: those of this visit; one on its way is among them as far as it is.
         scored: the tokens of a score while that is what is shown.
         capsule: the one that was opened.
+        comparison: what the Compare tab shows, as far as it is.
     """
 
     runs: Runs = NOTHING_RUN
     scored: tuple[ScoredPiece, ...] = ()
     capsule: Capsule | None = None
+    comparison: Comparison | None = None
 
     @property
     def size(self) -> int:
         """Scored tokens kept, all else counted as what takes as much room, one for the page."""
         ids = len(self.capsule.input.ids) + len(self.capsule.output.ids) if self.capsule else 0
-        return 1 + len(self.scored) + self.runs.size + ids // PLAIN_IDS
+        compared = self.comparison.size if self.comparison else 0
+        return 1 + len(self.scored) + self.runs.size + ids // PLAIN_IDS + compared
 
 
 class Workbench:

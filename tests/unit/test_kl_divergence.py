@@ -10,10 +10,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from gemma_space import kl_divergence
-from gemma_space.kl_divergence import Candidate, KeptLogits, Reference, compared
 from gemma_space.engine import steps
 from gemma_space.engine.batch import BatchEngine
 from gemma_space.errors import GenerationError
+from gemma_space.kl_divergence import Candidate, KeptLogits, Reference, compared
 from tests import tiny_checkpoints as tiny
 from tests.tiny_checkpoints import Checkpoints
 from tests.unit.test_engine_exact import WORDS

@@ -149,6 +149,7 @@ def test_given_controls_stand_and_the_defaults_stay_the_models() -> None:
     assert shown[controls.sliders["max_new_tokens"]]["value"] == 1024
     assert (shown[controls.seed], shown[controls.stop]) == ("3", "a\nb")
     assert shown[controls.ignore_eos] is True
+    assert controls.presets is not None
     assert json.loads(shown[controls.presets.facts])["defaults"]["top_k"] == 64
 
 
@@ -156,5 +157,6 @@ def test_a_used_seed_is_offered_for_pinning() -> None:
     controls = built(GEMMA_3)
     updates = controls.used_seed(1234567)
     assert set(updates) == set(controls.used_outputs())
+    assert controls.pin is not None
     assert updates[controls.pin]["value"] == "Pin seed 1234567"
     assert updates[controls.pin]["interactive"]
