@@ -92,8 +92,8 @@ class Streamer:
         return
 
 
-def write_checkpoint(folder: Path) -> None:
-    """A random model with the demo's tokenizer.
+def write_checkpoint(folder: Path, quick: bool) -> None:
+    """A random model of 300 million parameters with the demo's tokenizer, or a tiny one.
 
     It writes plain words alone: no greedy reply ends before it is as long as it may be, and each
     token is text that can be shown at once. All other rows of its embeddings are nothing.
@@ -105,7 +105,8 @@ def write_checkpoint(folder: Path) -> None:
     ]  # fmt: skip
     torch.manual_seed(0)
     config = Gemma3TextConfig(
-        vocab_size=VOCABULARY, hidden_size=1024, intermediate_size=4096, num_hidden_layers=18,
+        vocab_size=VOCABULARY, hidden_size=64 if quick else 1024,
+        intermediate_size=64 if quick else 4096, num_hidden_layers=2 if quick else 18,
         num_attention_heads=4, num_key_value_heads=1, head_dim=256, sliding_window=512,
         max_position_embeddings=8192, dtype=torch.bfloat16,
     )  # fmt: skip
@@ -286,7 +287,7 @@ def figures(pairs: int, quick: bool) -> list[Figure]:
     found: list[Pair] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        together([lambda: write_checkpoint(folder)])
+        together([lambda: write_checkpoint(folder, quick)])
         (bench,) = together([lambda: Bench(folder)])
         bench.bare(bench.prompt(16), 4)
         for measure in (one_visitor, eight_visitors, conversations, tenth_turn):

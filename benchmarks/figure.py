@@ -69,7 +69,13 @@ def figures_of(pairs: Iterable[Pair]) -> list[Figure]:
 
 
 def _median(values: list[tuple[float, ...]]) -> float:
-    return statistics.median(one[0] / one[1] if len(one) == 2 else one[0] for one in values)
+    return statistics.median(_ratio(*one) if len(one) == 2 else one[0] for one in values)
+
+
+def _ratio(ours: float, theirs: float) -> float:
+    if theirs:
+        return ours / theirs
+    return 1.0 if ours == theirs else float("inf")
 
 
 def read(text: str) -> list[Figure]:

@@ -95,7 +95,7 @@ def figures(pairs: int, quick: bool) -> list[Figure]:
     found: list[Pair] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "gemma-random")
-        together([lambda: write_checkpoint(folder)])
+        together([lambda: write_checkpoint(folder, quick)])
         for number, (name, options) in enumerate(THEIRS.items()):
             with (
                 served(GEMMA_SPACE_MODELS=str(folder)) as (url, process),

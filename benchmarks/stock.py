@@ -55,7 +55,7 @@ def figures(pairs: int, quick: bool) -> list[Figure]:
     found: list[Pair] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        together([lambda: write_checkpoint(folder)])
+        together([lambda: write_checkpoint(folder, quick)])
         (both,) = together([lambda: Both(folder)])
         for reply in (both.stock, both.ours):
             rate(reply, 1, 4)

@@ -30,7 +30,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "assets" / "screenshots"
 DESKTOP = {"viewport": {"width": 1280, "height": 820}}
 DARK = {"color_scheme": "dark"}
 MOST_BYTES = 300_000
-PATIENCE_MS = 120_000
+PATIENCE_MS = 240_000
 QUESTION = "What is a token?"
 RAW = f"<start_of_turn>user\n{QUESTION}<end_of_turn>\n<start_of_turn>model\n"
 CARD_OF = "google/gemma-2-9b-it"
@@ -99,9 +99,10 @@ def prompt(page: Page, url: str) -> None:
 
 def least_likely(page: Page) -> int:
     """Which token of the completion was the furthest from certain."""
-    shares = page.locator("#probabilities [role=option]").evaluate_all(
-        "all => all.map((one) => parseFloat((one.title || one.ariaLabel || '').match(/([\\d.]+) %/)?.[1] ?? '100'))"  # noqa: E501
+    labels = page.locator("#probabilities [role=option]").evaluate_all(
+        "all => all.map((one) => one.getAttribute('aria-label'))"
     )
+    shares = [float(re.findall(r"([\d.]+) %", label)[-1]) for label in labels]
     return shares.index(min(shares))
 
 
@@ -124,9 +125,7 @@ def precision(page: Page, url: str) -> None:
     ChatPage(page, url).open()
     page.get_by_role("tab", name="Precision").click()
     page.locator("#measure").click()
-    expect(page.locator(".precision-report")).to_contain_text(
-        re.compile(r"Against \w+, "), timeout=PATIENCE_MS
-    )
+    expect(page.locator(".precision-report")).to_contain_text(re.compile(r"Against \w+, "))
     expect(page.locator("#measure")).to_be_enabled()
     page.locator(".precision-report").evaluate("one => one.scrollIntoView()")
 
@@ -196,6 +195,7 @@ def take(browser: Browser, name: str, url: str) -> None:
     drive, options = PICTURES[name]
     context = browser.new_context(**(options | {"locale": "en-US"}))
     page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
     drive(page, url)
     page.evaluate("document.activeElement?.blur()")
     page.mouse.move(0, 0)
@@ -204,18 +204,17 @@ def take(browser: Browser, name: str, url: str) -> None:
     page.screenshot(path=file, animations="disabled", scale="css")
     context.close()
     size = file.stat().st_size
-    print(f"{file.name}: {size / 1000:.0f} kB{' - too large' if size > MOST_BYTES else ''}")
+    print(f"{file.name}: {size / 1000:.0f} kB{' - too large' if size > MOST_BYTES else ''}", flush=True)
 
 
 def main() -> None:
     """Take all pictures, or those named."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help=", ".join(PICTURES))
+    expect.set_options(timeout=PATIENCE_MS)
     names = parser.parse_args().names or list(PICTURES)
     with page_and_stage() as (url, stage_url), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=find_chromium(), args=CHROMIUM_OPTIONS
-        )
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_OPTIONS)
         for name in names:
             take(browser, name, stage_url if name.startswith("presenter") else url)
         browser.close()
