@@ -88,7 +88,8 @@ def in_words(figure: Figure) -> tuple[str, str]:
     if not figure.baseline:
         return _quantity(figure.value, figure.unit), ""
     value = f"{figure.value:.3g} times" if figure.value < 100 else f"{figure.value:,.0f} times"
-    return value, f"{_quantity(figure.ours, '')} against {_quantity(figure.theirs, figure.unit)}"
+    ours, theirs = (_quantity(one, figure.unit) for one in (figure.ours, figure.theirs))
+    return value, f"{ours.rpartition(' ')[0]} against {theirs}"
 
 
 def _quantity(value: float, unit: str) -> str:

@@ -204,7 +204,10 @@ def take(browser: Browser, name: str, url: str) -> None:
     page.screenshot(path=file, animations="disabled", scale="css")
     context.close()
     size = file.stat().st_size
-    print(f"{file.name}: {size / 1000:.0f} kB{' - too large' if size > MOST_BYTES else ''}", flush=True)
+    print(
+        f"{file.name}: {size / 1000:.0f} kB{' - too large' if size > MOST_BYTES else ''}",
+        flush=True,
+    )
 
 
 def main() -> None:
