@@ -55,21 +55,22 @@ def greedy(page: Page, place: str, fold: str) -> None:
 
 
 def chat(page: Page, url: str, *questions: str) -> ChatPage:
-    """A conversation, in the view that the page has."""
+    """A conversation."""
     shown = ChatPage(page, url).open()
-    if page.locator("html").get_attribute("data-view") != "simple":
-        greedy(page, "#settings", "System prompt and generation settings")
+    greedy(page, "#settings", "System prompt and generation settings")
     for question in questions or ("What is Gemma?", "How do I get access to Gemma 2?"):
         shown.ask(question)
     expect(shown.footer).to_contain_text("tokens/s")
     return shown
 
 
+def phone(page: Page, url: str) -> None:
+    chat(page, url, "How do I get access to Gemma 2?")
+
+
 def simple(page: Page, url: str) -> None:
-    shown = ChatPage(page, url).open()
+    shown = chat(page, url, "What is Gemma?", "Can I use this on my laptop?")
     shown.button("Simple").click()
-    for question in ("What is Gemma?", "Can I use this on my laptop?"):
-        shown.ask(question)
 
 
 def xray(page: Page, url: str) -> None:
@@ -156,7 +157,7 @@ Shot = tuple[Callable[[Page, str], object], dict[str, Any]]
 PICTURES: dict[str, Shot] = {
     "chat-light": (chat, DESKTOP),
     "chat-dark": (chat, DESKTOP | DARK),
-    "chat-phone": (chat, dict(PHONE)),
+    "chat-phone": (phone, dict(PHONE)),
     "simple-light": (simple, DESKTOP),
     "xray-light": (xray, DESKTOP),
     "prompt-light": (prompt, DESKTOP),
