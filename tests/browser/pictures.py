@@ -51,6 +51,7 @@ def greedy(page: Page, place: str, fold: str) -> None:
     number = page.locator(place).get_by_label("number input for Temperature")
     number.fill("0")
     number.press("Enter")
+    page.locator(place).get_by_label("Seed").fill("7")
     button.click()
 
 
@@ -159,7 +160,7 @@ PICTURES: dict[str, Shot] = {
     "chat-dark": (chat, DESKTOP | DARK),
     "chat-phone": (phone, dict(PHONE)),
     "simple-light": (simple, DESKTOP),
-    "xray-light": (xray, DESKTOP),
+    "xray-light": (xray, {"viewport": {"width": 1280, "height": 900}}),
     "prompt-light": (prompt, DESKTOP),
     "compare-light": (compare, DESKTOP),
     "precision-light": (precision, DESKTOP),
