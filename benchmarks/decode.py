@@ -4,18 +4,15 @@
 decodes with one reply and with several, by three ways in one run: bare `generate`, the engine
 taking every step anew, and the engine with recorded steps (GPUs only). A token's bound is the time
 to read the weights and the keys and values once, at the bandwidth that a large copy reaches here.
-Prints a table and, with `--json FILE`, writes the same as JSON.
+Says each as a ratio to bare `generate` on the same batch, and to that bound.
 """
 
-import argparse
 import gc
-import json
 import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from gemma_space.settings import set_library_defaults
@@ -27,6 +24,7 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 
 from benchmarks.engine import GREEDY, Streamer, Timed, together, vars_of  # noqa: E402
+from benchmarks.figure import Figure, Pair, figures_of, options_of, tell  # noqa: E402
 from gemma_space.engine.batch import BatchEngine  # noqa: E402
 from gemma_space.engine.joined import Recording  # noqa: E402
 from gemma_space.loading import measured_bytes  # noqa: E402
@@ -44,12 +42,13 @@ SAMPLED = {"temperature": 1.0, "top_k": 64, "top_p": 0.95}
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement: medians of the rates of all replies together, tokens per second."""
+    """One way: the rates of all replies together, tokens per second, and their median."""
 
     model: str
     precision: str
     rows: int
     way: str
+    rates: tuple[float, ...]
     tokens_per_second: float
     share_of_bound: float
 
@@ -204,7 +203,7 @@ def measured(
         bound = rows * speed / (weights + kv)
         for way, rates in found.items():
             rate = statistics.median(rates)
-            yield Row(repo_id, precision, rows, way, rate, rate / bound)
+            yield Row(repo_id, precision, rows, way, tuple(rates), rate, rate / bound)
 
 
 def ways_of(decoder: Decoder, rows: int) -> dict[str, Callable[[], float]]:
@@ -220,36 +219,48 @@ def ways_of(decoder: Decoder, rows: int) -> dict[str, Callable[[], float]]:
     return ways
 
 
+def figures_from(rows: Sequence[Row]) -> list[Figure]:
+    """Each way against bare `generate` on as many replies, and against the bound."""
+    bare = {(r.model, r.precision, r.rows): r for r in rows if r.way == "generate"}
+    return figures_of(
+        pair
+        for row in rows
+        if row.way != "generate"
+        for pair in _pairs(row, bare[row.model, row.precision, row.rows])
+    )
+
+
+def _pairs(row: Row, bare: Row) -> Iterator[Pair]:
+    name = f"{row.model} {row.precision}, {row.rows} at once, {row.way}"
+    for ours, theirs in zip(row.rates, bare.rates, strict=True):
+        yield Pair(name=name, unit="tokens/s", ours=ours,
+                   baseline="bare `generate` on the same batch", theirs=theirs)  # fmt: skip
+    for ours in row.rates:
+        yield Pair(name=name, unit="tokens/s", ours=ours, baseline="what the bandwidth allows",
+                   theirs=row.tokens_per_second / row.share_of_bound)  # fmt: skip
+
+
 def main() -> None:
     """Build, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options_of(__doc__, pairs=5)
     parser.add_argument("--models", default="google/gemma-3-270m")
     parser.add_argument("--precisions", default="bf16")
     parser.add_argument("--rows", default="1,8")
     parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     speed = bandwidth()
     name = torch.cuda.get_device_name() if DEVICE == "cuda" else "CPU"
-    print(f"{name}, {speed / 1e9:.0f} GB/s")
+    print(f"{name}, {speed / 1e9:.0f} GB/s", flush=True)
     rows: list[Row] = []
+    tokens, most = (8, [1]) if options.quick else (options.tokens, options.rows.split(","))
     for repo_id in options.models.split(","):
         for precision in options.precisions.split(","):
-            most = [int(count) for count in options.rows.split(",")]
-            for row in measured(repo_id, precision, most, options.tokens, options.pairs, speed):
-                rows.append(row)
-                print(
-                    f"{row.model:24} {row.precision:5} {row.rows:2} {row.way:26}"
-                    f"{row.tokens_per_second:9.1f} tok/s {row.share_of_bound:6.1%}",
-                    flush=True,
-                )
-                if options.json:
-                    found = {"device": name, "bandwidth": speed, "rows": [asdict(r) for r in rows]}
-                    options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+            counts = [int(count) for count in most]
+            rows += measured(repo_id, precision, counts, tokens, options.pairs, speed)
             gc.collect()
             if DEVICE == "cuda":
                 torch.cuda.empty_cache()
+    tell(figures_from(rows), options.json)
 
 
 if __name__ == "__main__":

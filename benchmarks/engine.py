@@ -2,21 +2,20 @@
 
 `python -m benchmarks.engine` writes a random Gemma 3 of about 300 million parameters to a
 temporary folder, loads it once in bf16, and alternates each measurement with its baseline in one
-process: medians of the paired ratios. The baseline for several visitors is the stock pattern, a
-thread with `generate` for each request and nothing kept between turns. `--pairs N` sets how often.
+process. The baseline for several visitors is a thread with `generate` for each request and nothing
+kept between turns. `--pairs N` sets how often.
 
 Everything that computes does so in a thread that ends: OpenMP keeps a pool for each thread that
 ever used it, and once pools have more threads than there are cores it lets all of them sleep
 between operations, which costs a fifth of the speed.
 """
 
-import argparse
 import random
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +32,7 @@ from transformers import (  # noqa: E402
     GenerationConfig,
 )
 
+from benchmarks.figure import Figure, Pair, figures_of, main  # noqa: E402
 from gemma_space.access import Access  # noqa: E402
 from gemma_space.engine.batch import BatchEngine  # noqa: E402
 from gemma_space.playground import Playground  # noqa: E402
@@ -47,6 +47,9 @@ from gemma_space.types import (  # noqa: E402
 )
 
 VOCABULARY = 32_768
+WORD = "▁"  # what a token that begins a word begins with
+BARE = "bare `model.generate`"
+THREADS = "a thread with `generate` each, nothing kept"
 GREEDY = SamplingParams(
     max_new_tokens=32, temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, typical_p=1.0,
     repetition_penalty=1.0, no_repeat_ngram_size=0, seed=0, stop=(), ignore_eos=True,
@@ -89,18 +92,32 @@ class Streamer:
         return
 
 
-def write_checkpoint(folder: Path) -> None:
-    """A random model with the demo's tokenizer; more ids than it has are never sent."""
+def write_checkpoint(folder: Path, quick: bool) -> None:
+    """A random model of 300 million parameters with the demo's tokenizer, or a tiny one.
+
+    It writes plain words alone: no greedy reply ends before it is as long as it may be, and each
+    token is text that can be shown at once. All other rows of its embeddings are nothing.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(DEMO_MODEL)
+    words = [
+        number for text, number in tokenizer.get_vocab().items()
+        if text[0] == WORD and text[1:].isalpha()
+    ]  # fmt: skip
     torch.manual_seed(0)
     config = Gemma3TextConfig(
-        vocab_size=VOCABULARY, hidden_size=1024, intermediate_size=4096, num_hidden_layers=18,
+        vocab_size=VOCABULARY, hidden_size=64 if quick else 1024,
+        intermediate_size=64 if quick else 4096, num_hidden_layers=2 if quick else 18,
         num_attention_heads=4, num_key_value_heads=1, head_dim=256, sliding_window=512,
         max_position_embeddings=8192, dtype=torch.bfloat16,
     )  # fmt: skip
     torch.set_default_dtype(torch.bfloat16)
-    Gemma3ForCausalLM(config).save_pretrained(folder)
+    model = Gemma3ForCausalLM(config).requires_grad_(False)
     torch.set_default_dtype(torch.float32)
-    AutoTokenizer.from_pretrained(DEMO_MODEL).save_pretrained(folder)
+    silent = torch.ones(VOCABULARY, dtype=torch.bool)
+    silent[words] = False
+    model.get_input_embeddings().weight[silent] = 0
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 class Bench:
@@ -178,28 +195,45 @@ def together(actions: Sequence[Callable[[], T]]) -> list[T]:
     return found
 
 
-def one_visitor(bench: Bench) -> dict[str, float]:
-    prompt = bench.prompt(64)
-    base = bench.bare(prompt, 32).pace
+def one_visitor(bench: Bench, tokens: int) -> Iterator[Pair]:
+    prompt, speed = bench.prompt(64), "tokens/s"
+    bare = bench.bare(prompt, tokens)
     text = " ".join(["the", "sun", "and", "the", "moon"] * 12)
-    return {
-        "decode, one visitor": bench.ours(prompt, 32).pace / base,
-        "the same through the whole app": (plain := bench.app(text, 32).pace) / base,
-        "with all probabilities through the whole app, time per token": plain
-        / bench.app(text, 32, top=10).pace,
-        "with the ten likeliest, time per token": bench.ours(prompt, 32).pace
-        / bench.ours(prompt, 32, top=10).pace,
-    }
+    plain, scored = bench.app(text, tokens).pace, bench.app(text, tokens, top=10).pace
+    ours = bench.ours(prompt, tokens)
+    yield Pair(name="decoding, one visitor", unit=speed, ours=ours.pace, baseline=BARE,
+               theirs=bare.pace)  # fmt: skip
+    yield Pair(name="the same through the whole app", unit=speed, ours=plain, baseline=BARE,
+               theirs=bare.pace)  # fmt: skip
+    yield Pair(name="decoding with the ten likeliest and entropy", unit=speed,
+               ours=bench.ours(prompt, tokens, top=10).pace, baseline="the same without",
+               theirs=ours.pace)  # fmt: skip
+    yield Pair(name="the same through the whole app, as the Prompt tab asks for it", unit=speed,
+               ours=scored, baseline="the same without", theirs=plain)  # fmt: skip
+    first = bench.bare(prompt := bench.prompt(64), 2).first
+    yield Pair(name="first token at turn 1", unit="s", ours=bench.ours(prompt, 2).first,
+               baseline=BARE, theirs=first)  # fmt: skip
 
 
-def eight_visitors(bench: Bench) -> dict[str, float]:
-    one = bench.ours(bench.prompt(64), 32).pace
-    paces = [t.pace for t in together([lambda: bench.ours(bench.prompt(64), 48)] * 8)]
-    return {"eight visitors' tokens/s, against one's": sum(paces) / one}
+def eight_visitors(bench: Bench, tokens: int) -> Iterator[Pair]:
+    one = bench.ours(bench.prompt(64), tokens).pace
+
+    def rate(reply: Callable[[Sequence[int], int], Timed]) -> float:
+        """All tokens by the time that all of them took."""
+        started = time.perf_counter()
+        together([lambda: reply(bench.prompt(64), tokens)] * 8)
+        return 8 * tokens / (time.perf_counter() - started)
+
+    paces = [t.pace for t in together([lambda: bench.ours(bench.prompt(64), tokens)] * 8)]
+    yield Pair(name="decoding, eight visitors together", unit="tokens/s", ours=sum(paces),
+               baseline="one of them alone", theirs=one)  # fmt: skip
+    yield Pair(name="eight visitors, prompts read and replies written", unit="tokens/s",
+               ours=rate(bench.ours), baseline=THREADS, theirs=rate(bench._bare))  # fmt: skip
 
 
-def conversations(bench: Bench, visitors: int = 4, turns: int = 3) -> dict[str, float]:
-    """Histories of 400 tokens, messages of 60, replies of 24."""
+def conversations(bench: Bench, tokens: int) -> Iterator[Pair]:
+    """Four visitors, three turns: histories of 400 tokens, messages of 60."""
+    visitors, turns = 4, 3
 
     def run(reply: Callable[[Sequence[int], int], Timed]) -> tuple[float, float]:
         histories = [bench.prompt(400) for _ in range(visitors)]
@@ -207,29 +241,30 @@ def conversations(bench: Bench, visitors: int = 4, turns: int = 3) -> dict[str, 
         started = time.perf_counter()
         for turn in range(turns):
             histories = [(*history, *bench.prompt(60)) for history in histories]
-            timed = together([lambda h=h: reply(h, 24) for h in histories])
+            timed = together([lambda h=h: reply(h, tokens) for h in histories])
             if turn:
                 later += [t.first for t in timed]
-        return visitors * turns * 24 / (time.perf_counter() - started), statistics.median(later)
+        return visitors * turns * tokens / (time.perf_counter() - started), statistics.median(later)
 
     theirs, their_first = run(bench._bare)
     mine, my_first = run(bench.ours)
-    return {
-        f"{visitors} visitors x {turns} turns, tokens/s": mine / theirs,
-        "their time to the first token at turns 2 and 3": my_first / their_first,
-    }
+    yield Pair(name="four visitors with 400-token histories, three turns", unit="tokens/s",
+               ours=mine, baseline=THREADS, theirs=theirs)  # fmt: skip
+    yield Pair(name="their first token at turns 2 and 3", unit="s", ours=my_first,
+               baseline=THREADS, theirs=their_first)  # fmt: skip
 
 
-def tenth_turn(bench: Bench) -> dict[str, float]:
+def tenth_turn(bench: Bench, _: int) -> Iterator[Pair]:
     history = bench.prompt(1010)
     bench.ours(history, 2)
     longer = (*history, *bench.prompt(50))
-    mine = bench.ours(longer, 2).first
-    return {"first token at turn 10, against a full prefill": mine / bench.bare(longer, 3).first}
+    mine, bare = bench.ours(longer, 2).first, bench.bare(longer, 3).first
+    yield Pair(name="first token at turn 10 (1,060 tokens)", unit="s", ours=mine,
+               baseline=f"{BARE}, which reads all of it", theirs=bare)  # fmt: skip
 
 
-def memory_of(bench: Bench) -> float:
-    """Bytes of a kept conversation, against what its tokens need by their shapes."""
+def memory_of(bench: Bench) -> Pair:
+    """Bytes of weights and a kept conversation, against what their shapes need."""
     bench.engine.kept.clear()
     prompt = bench.prompt(2000)
     bench.ours(prompt, 8)
@@ -242,29 +277,25 @@ def memory_of(bench: Bench) -> float:
         for kind in config.layer_types
     )
     weights = sum(p.nbytes for p in bench.model.parameters())
-    return (weights + bench.engine.kept.nbytes) / (weights + need)
+    return Pair(name="weights and a kept conversation of 2,000 tokens", unit="bytes",
+                ours=weights + bench.engine.kept.nbytes, baseline="computed from their shapes",
+                theirs=weights + need)  # fmt: skip
 
 
-def main() -> None:
-    """Write, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=5)
-    pairs = parser.parse_args().pairs
+def figures(pairs: int, quick: bool) -> list[Figure]:
+    """Write the checkpoint, load it, measure."""
+    found: list[Pair] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        together([lambda: write_checkpoint(folder)])
+        together([lambda: write_checkpoint(folder, quick)])
         (bench,) = together([lambda: Bench(folder)])
         bench.bare(bench.prompt(16), 4)
-        found: dict[str, list[float]] = {}
         for measure in (one_visitor, eight_visitors, conversations, tenth_turn):
             for _ in range(pairs):
-                for name, ratio in measure(bench).items():
-                    found.setdefault(name, []).append(ratio)
-        for name, ratios in found.items():
-            shown = ", ".join(f"{ratio:.2f}" for ratio in sorted(ratios))
-            print(f"{statistics.median(ratios):.2f}  {name}  ({shown})")
-        print(f"{memory_of(bench):.3f}  memory, against weights and KV computed")
+                found += measure(bench, 8 if quick else 32)
+        found.append(memory_of(bench))
+    return figures_of(found)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, figures, pairs=5)

@@ -7,26 +7,21 @@ long visitors waited for the first word, how much memory the server has, and wha
 when more come than may wait. The exit code is 0 when all of it is as it should be.
 """
 
-import argparse
 import asyncio
 import json
-import os
 import random
-import socket
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.app_process import resident_bytes, served
+from benchmarks.figure import Figure, Pair, figures_of, options_of, tell
+
 QUESTIONS = (
     "What is Gemma?", "What is a token?", "How do I get a token?", "What does int4 do?",
     "Which precision should I choose?", "Hello!", "What is a system prompt?", "Who made you?",
@@ -37,8 +32,10 @@ QUESTIONS = (
 )  # fmt: skip
 TURNS = 3
 MOST_TOKENS = 64
-START_SECONDS = 120
-REPLY_SECONDS = 120
+REPLY_SECONDS = 120  # of one reply, its wait for a place included
+TOO_MANY = 160  # come at once at the end, and stay so long
+OVERFLOW_SECONDS = 10
+SAMPLES = 100  # of the memory, over the whole time
 MOST_SECONDS = 1800  # of the whole load: it stops by itself
 MOST_GROWTH = 0.05
 MOST_WAIT = 2.0
@@ -60,6 +57,10 @@ class Visitor:
         return statistics.mean(self.waits)
 
 
+class RefusedError(RuntimeError):
+    """The server did not take a request."""
+
+
 class Api:
     """The app's own endpoint for chat, by plain HTTP."""
 
@@ -73,29 +74,45 @@ class Api:
 
         Raises:
             RuntimeError: the server's sentence about why there is none.
+            TimeoutError: there was none in time.
         """
-        asked, first = time.perf_counter(), 0.0
+        async with asyncio.timeout(REPLY_SECONDS):  # heartbeats keep a stream alive for ever
+            return await self._chat(history, message)
+
+    async def _chat(self, history: list[dict[str, str]], message: str) -> tuple[str, float]:
+        asked, first, reply = time.perf_counter(), 0.0, ""
+        event = await self.ask(history, message)
+        async with self._client.stream("GET", f"/gradio_api/call/v2/chat/{event}") as events:
+            kind = ""
+            async for line in events.aiter_lines():
+                if line.startswith("event: "):
+                    kind = line.removeprefix("event: ")
+                    continue
+                if not line.startswith("data: ") or kind == "heartbeat":
+                    continue
+                data = json.loads(line.removeprefix("data: "))
+                if kind == "error":
+                    raise RuntimeError(f"error event: {data}")
+                reply = _text(data) or reply
+                first = first or (reply and time.perf_counter() - asked)
+                if kind == "complete":
+                    return reply, first
+        raise RuntimeError(f"the stream ended before the reply was complete: {reply!r}")
+
+    async def ask(self, history: list[dict[str, str]], message: str) -> str:
+        """Have it queued; the name of its events.
+
+        Raises:
+            RefusedError: the server's sentence about why it is not.
+        """
         body = {
             "message": message, "history": history, "precision": "fp32", "temperature": 0,
             "max_new_tokens": MOST_TOKENS,
         }  # fmt: skip
         answer = await self._client.post("/gradio_api/call/v2/chat", json=body)
         if answer.status_code != 200:
-            raise RuntimeError(f"{answer.status_code}: {answer.text[:200]}")
-        path = f"/gradio_api/call/v2/chat/{answer.json()['event_id']}"
-        kind, reply = "", ""
-        async with self._client.stream("GET", path) as events:
-            async for line in events.aiter_lines():
-                if line.startswith("event: "):
-                    kind = line.removeprefix("event: ")
-                elif line.startswith("data: ") and kind == "error":
-                    raise RuntimeError(line.removeprefix("data: "))
-                elif line.startswith("data: ") and kind in ("generating", "complete"):
-                    found = _text(json.loads(line.removeprefix("data: ")))
-                    if found and not first:
-                        first = time.perf_counter() - asked
-                    reply = found or reply
-        return reply, first
+            raise RefusedError(f"{answer.status_code}: {answer.text[:200]}")
+        return answer.json()["event_id"]
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -113,10 +130,11 @@ async def converse(api: Api, visitor: Visitor, until: float) -> None:
         for number, question in enumerate(visitor.questions):
             try:
                 reply, wait = await api.chat(history, question)
-            except (RuntimeError, httpx.HTTPError) as error:
+            except (RuntimeError, TimeoutError, httpx.HTTPError) as error:
                 visitor.errors.append(f"{type(error).__name__}: {error}")
                 break
-            visitor.waits.append(wait)
+            if reply:
+                visitor.waits.append(wait)
             visitor.replies += 1
             if reply != visitor.alone[number]:
                 visitor.different.append((visitor.alone[number], reply))
@@ -138,55 +156,36 @@ async def alone(api: Api, visitor: Visitor) -> None:
         ]  # fmt: skip
 
 
-async def memory(process: psutil.Process, every: float = 1.0) -> list[tuple[float, int]]:
+async def memory(process: psutil.Process, every: float) -> list[tuple[float, int]]:
     """Resident bytes over time, until cancelled."""
     found: list[tuple[float, int]] = []
     try:
         while True:
-            found.append((time.monotonic(), process.memory_info().rss))
+            found.append((time.monotonic(), resident_bytes(process)))
             await asyncio.sleep(every)
     except asyncio.CancelledError:
         return found
 
 
 async def overflow(api: Api, count: int) -> list[str]:
-    """What those hear who come when all places and the queue are full."""
+    """What those hear whom the server does not take, of so many who come at once.
+
+    Those whom it takes hang up: whether they are answered was seen before.
+    """
 
     async def one(number: int) -> str:
         try:
             await api.chat([], f"{QUESTIONS[number % len(QUESTIONS)]} ({number})")
-        except (RuntimeError, httpx.HTTPError) as error:
+        except RefusedError as error:
             return str(error)
         return ""
 
-    return [said for said in await asyncio.gather(*map(one, range(count))) if said]
-
-
-@contextmanager
-def served() -> Iterator[tuple[str, psutil.Process]]:
-    """The app in a process of its own, on this machine alone."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environ = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("GEMMA_")},
-        "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port),
-    }  # fmt: skip
-    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environ)
-    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + START_SECONDS
-    try:
-        while True:
-            try:
-                httpx.get(f"{url}/healthz", timeout=1).raise_for_status()
-                break
-            except httpx.HTTPError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit("The app did not start.") from None
-                time.sleep(0.2)
-        yield url, psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        process.wait(60)
+    tasks = [asyncio.create_task(one(number)) for number in range(count)]
+    done, late = await asyncio.wait(tasks, timeout=OVERFLOW_SECONDS)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
+    return [task.result() for task in done if task.result()]
 
 
 def visitors_of(count: int) -> list[Visitor]:
@@ -199,7 +198,7 @@ def growth(samples: list[tuple[float, int]], seconds: float) -> float:
     begin = samples[0][0]
     early = [rss for at, rss in samples if 0.15 <= (at - begin) / seconds <= 0.25]
     late = [rss for at, rss in samples if 0.9 <= (at - begin) / seconds <= 1.0]
-    return statistics.median(late) / statistics.median(early) - 1
+    return statistics.median(late) / statistics.median(early) - 1 if early and late else 0.0
 
 
 async def run(url: str, process: psutil.Process, count: int, seconds: float) -> dict[str, Any]:
@@ -207,14 +206,14 @@ async def run(url: str, process: psutil.Process, count: int, seconds: float) -> 
     api, visitors = Api(url), visitors_of(count)
     for visitor in visitors:
         await alone(api, visitor)
-    watching = asyncio.create_task(memory(process))
+    watching = asyncio.create_task(memory(process, seconds / SAMPLES))
     until = time.monotonic() + seconds
     started = time.perf_counter()
     await asyncio.gather(*(converse(api, visitor, until) for visitor in visitors))
     took = time.perf_counter() - started
     watching.cancel()
     samples = await watching
-    refused = await overflow(api, 160)
+    refused = await overflow(api, TOO_MANY)
     await api.close()
     waits = sorted(visitor.wait for visitor in visitors if visitor.waits)
     return {
@@ -223,10 +222,10 @@ async def run(url: str, process: psutil.Process, count: int, seconds: float) -> 
         "replies": sum(visitor.replies for visitor in visitors),
         "errors": [error for visitor in visitors for error in visitor.errors],
         "different": [pair for visitor in visitors for pair in visitor.different],
-        "wait_median_seconds": round(statistics.median(waits), 3),
-        "wait_longest_over_median": round(waits[-1] / statistics.median(waits), 2),
+        "wait_median_seconds": statistics.median(waits) if waits else 0.0,
+        "wait_longest_seconds": waits[-1] if waits else 0.0,
         "memory_bytes": samples[-1][1],
-        "memory_growth": round(growth(samples, took), 4),
+        "memory_growth": growth(samples, took),
         "refused": len(refused),
         "refusals": sorted(set(refused)),
     }
@@ -234,13 +233,16 @@ async def run(url: str, process: psutil.Process, count: int, seconds: float) -> 
 
 def problems(found: dict[str, Any]) -> list[str]:
     """What is not as it should be, a sentence each."""
+    longest = found["wait_longest_seconds"] / (found["wait_median_seconds"] or 1)
     said = [
+        (not found["replies"], "There was no reply."),
         (found["errors"], f"{len(found['errors'])} replies failed: {found['errors'][:2]}"),
-        (found["different"], f"{len(found['different'])} replies are not those given alone."),
         (
-            found["wait_longest_over_median"] > MOST_WAIT,
-            f"One visitor waited {found['wait_longest_over_median']} times the median.",
+            found["different"],
+            f"{len(found['different'])} replies are not those given alone: "
+            f"{found['different'][:1]}",
         ),
+        (longest > MOST_WAIT, f"One visitor waited {longest:.1f} times the median."),
         (
             found["memory_growth"] > MOST_GROWTH,
             f"The server's memory grew by {found['memory_growth']:.1%}.",
@@ -250,20 +252,37 @@ def problems(found: dict[str, Any]) -> list[str]:
     return [words for wrong, words in said if wrong]
 
 
+def figures_from(found: dict[str, Any]) -> list[Figure]:
+    """The same as figures; without a baseline, but for the longest wait."""
+    who = f"{found['visitors']} visitors for {found['seconds']:.0f} s"
+    counted = {
+        "replies": found["replies"],
+        "replies that failed": len(found["errors"]),
+        "replies unlike those given alone": len(found["different"]),
+        f"of {TOO_MANY} more at once, turned away in words": found["refused"],
+    }
+    return figures_of([
+        *(Pair(name=f"{who}: {name}", unit="", ours=value) for name, value in counted.items()),
+        Pair(name=f"{who}: the longest mean wait for the first word", unit="s",
+             ours=found["wait_longest_seconds"], baseline="the median visitor's",
+             theirs=found["wait_median_seconds"]),
+        Pair(name=f"{who}: resident memory at the end", unit="bytes", ours=found["memory_bytes"]),
+        Pair(name=f"{who}: growth of the memory", unit="%", ours=100 * found["memory_growth"]),
+    ])  # fmt: skip
+
+
 def main() -> None:
     """Serve, load, say what was seen."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options_of(__doc__, pairs=1)
     parser.add_argument("--visitors", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=300)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    count, seconds = (4, 10) if options.quick else (options.visitors, options.seconds)
     with served() as (url, process):
-        found = asyncio.run(
-            run(url, process, min(options.visitors, 256), min(options.seconds, MOST_SECONDS))
-        )
-    print(json.dumps(found, indent=1, ensure_ascii=False))
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        found = asyncio.run(run(url, process, min(count, 256), min(seconds, MOST_SECONDS)))
+    tell(figures_from(found), options.json)
+    for words in found["refusals"]:
+        print(f"Turned away with: {words}")
     if wrong := problems(found):
         sys.exit("\n".join(wrong))
 

@@ -1,19 +1,16 @@
 """How fast weights load, against reading the same files, from a cold and from a warm page cache.
 
 `python -m benchmarks.load_speed` writes a random Gemma 3 of about 2.4 GB in three files to a
-temporary folder, then alternates in one process, per round: reading the files from beginning to
-end into a reused buffer (the baseline), and `loading.load` of the same folder in bf16, tokenizer
-included. Prints each pair and the median of the ratios of speed; 1 is the speed of reading. Cold
-means that the kernel was told to drop the files' pages first, where it lets us (Linux).
-
-A second table has every precision, in seconds and as a ratio to reading, warm.
+temporary folder, then alternates in one process: reading the files from beginning to end into a
+reused buffer (one baseline), bare `from_pretrained` in bf16 (the other), and `loading.load` of the
+same folder in bf16, tokenizer included. Cold means that the kernel was told to drop the files'
+pages first, where it lets us (Linux). Then every precision against reading, warm.
 """
 
 import os
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gemma_space.settings import set_library_defaults
@@ -23,20 +20,20 @@ set_library_defaults()
 import torch  # noqa: E402
 from transformers import AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig  # noqa: E402
 
+from benchmarks.figure import Figure, Pair, figures_of, main  # noqa: E402
 from gemma_space import memory  # noqa: E402
 from gemma_space.loading import load  # noqa: E402
 from gemma_space.local_checkpoint import local_checkpoint  # noqa: E402
 from gemma_space.settings import DEMO_MODEL  # noqa: E402
 from gemma_space.types import Precision  # noqa: E402
 
-ROUNDS = 9
 BUFFER_BYTES = 8 * 2**20
 
 
-def write_checkpoint(folder: Path) -> None:
+def write_checkpoint(folder: Path, layers: int) -> None:
     """A random model with the demo's tokenizer."""
     config = Gemma3TextConfig(
-        vocab_size=32_768, hidden_size=2048, intermediate_size=8192, num_hidden_layers=18,
+        vocab_size=32_768, hidden_size=2048, intermediate_size=8192, num_hidden_layers=layers,
         num_attention_heads=8, num_key_value_heads=4, head_dim=256, max_position_embeddings=8192,
         dtype=torch.bfloat16,
     )  # fmt: skip
@@ -74,37 +71,49 @@ def seconds(action: Callable[[], object]) -> float:
     return taken
 
 
-def main() -> None:
-    """Write, measure, print."""
+def bf16_pairs(files: list[Path], folder: Path, ours: Callable[[], object]) -> Iterator[Pair]:
+    """Cold, then warm: our load against both baselines."""
+    size = sum(file.stat().st_size for file in files)
+    ways = {
+        "ours": ours,
+        "reading the same files": lambda: read_all(files),
+        "bare `from_pretrained`": lambda: Gemma3ForCausalLM.from_pretrained(
+            folder, dtype=torch.bfloat16
+        ),
+    }
+    for temperature in ("cold", "warm"):
+        rates = {}
+        for name, action in ways.items():
+            if temperature == "cold":
+                drop_pages(files)
+            rates[name] = size / seconds(action) / 1e9
+        for name in list(ways)[1:]:
+            yield Pair(name=f"weights load in bf16, {temperature}", unit="GB/s",
+                       ours=rates["ours"], baseline=name, theirs=rates[name])  # fmt: skip
+
+
+def figures(pairs: int, quick: bool) -> list[Figure]:
+    """Write, measure."""
+    found: list[Pair] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        write_checkpoint(folder)
+        write_checkpoint(folder, layers=2 if quick else 18)
         row, files = local_checkpoint(folder), sorted(folder.glob("*.safetensors"))
-        size = sum(file.stat().st_size for file in files)
 
         def loaded(precision: Precision) -> object:
             return load(row, folder, precision, lambda done, total: None, lambda: False)
 
         loaded(Precision.BF16)  # imports are not loading
-        for temperature in ("cold", "warm"):
-            ratios = []
-            for _ in range(ROUNDS):
-                times = []
-                for action in (lambda: read_all(files), lambda: loaded(Precision.BF16)):
-                    if temperature == "cold":
-                        drop_pages(files)
-                    times.append(seconds(action))
-                ratios.append(times[0] / times[1])
-                print(
-                    f"{temperature}  read {size / times[0] / 1e9:5.2f} GB/s   "
-                    f"load {size / times[1] / 1e9:5.2f} GB/s   ratio {ratios[-1]:.2f}"
-                )
-            print(f"{temperature}  median ratio {statistics.median(ratios):.2f}")
-        read = min(seconds(lambda: read_all(files)) for _ in range(ROUNDS))
+        for _ in range(pairs):
+            found += bf16_pairs(files, folder, lambda: loaded(Precision.BF16))
         for precision in row.precisions:
-            took = min(seconds(lambda p=precision: loaded(p)) for _ in range(3))
-            print(f"warm  {precision}  {took:6.2f} s   ratio {read / took:.2f}")
+            for _ in range(1 if quick else 3):
+                read = seconds(lambda: read_all(files))
+                took = seconds(lambda p=precision: loaded(p))
+                found.append(Pair(name=f"time to load in {precision}, warm", unit="s", ours=took,
+                                  baseline="reading the same files", theirs=read))  # fmt: skip
+    return figures_of(found)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, figures, pairs=9)

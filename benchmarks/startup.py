@@ -1,70 +1,96 @@
-"""How long until the page answers, against an empty Gradio app started the same way.
+"""How long until the page answers and until the model is there, against other Gradio apps.
 
-`python -m benchmarks.startup` starts each in turn, in fresh processes, and prints the median of
-the paired ratios. Measures process start to the first HTTP 200 of `/`.
+`python -m benchmarks.startup` starts in turn, in fresh processes: an empty Gradio app, the stock
+pattern of Gemma Spaces on the demo checkpoint (it loads the model, then serves), and this app.
+Measures from the start of the process to the first HTTP 200 of `/`, and of this app also until it
+says that its model is in memory, which is when the stock page can answer.
 """
 
+import json
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 
-PAIRS = 7
+from benchmarks.figure import Figure, Pair, figures_of, main
+
 PATIENCE_SECONDS = 120
-EMPTY_APP = """
-import os
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+EMPTY = """
 import gradio as gr
 with gr.Blocks() as demo:
     gr.Markdown("Hello")
 demo.launch(prevent_thread_lock=True)
 demo.block_thread()
 """
+STOCK = [sys.executable, "-m", "benchmarks.stock_space"]
+OURS = [sys.executable, "app.py"]
 
 
-def seconds_to_page(command: list[str]) -> float:
-    """Start a server on a free port, wait for its page, stop it; the seconds it took."""
+def seconds_until(command: list[str], *conditions: Callable[[str], bool]) -> list[float]:
+    """Start a server on a free port, wait for each condition in turn, stop it; the seconds."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environ = os.environ | {"GRADIO_SERVER_PORT": str(port)}
-    started = time.perf_counter()
+    environ = os.environ | {
+        "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False",
+    }  # fmt: skip
+    started, found = time.perf_counter(), []
     process = subprocess.Popen(
         command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        while not _answers(f"http://127.0.0.1:{port}/"):
-            if process.poll() is not None or time.perf_counter() - started > PATIENCE_SECONDS:
-                raise RuntimeError(f"{command[1:]} did not serve a page")
-            time.sleep(0.01)
-        return time.perf_counter() - started
+        for condition in conditions:
+            while not condition(f"http://127.0.0.1:{port}/"):
+                if process.poll() is not None or time.perf_counter() - started > PATIENCE_SECONDS:
+                    raise RuntimeError(f"{command[1:]} did not serve a page")
+                time.sleep(0.01)
+            found.append(time.perf_counter() - started)
     finally:
         process.kill()
         process.wait()
+    return found
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether the page is served."""
+    return _read(url) is not None
+
+
+def has_its_model(url: str) -> bool:
+    """Whether the app says that the first model is in memory."""
+    return bool(json.loads(_read(url + "healthz") or b"{}").get("ready"))
+
+
+def _read(url: str) -> bytes | None:
     try:
         with urllib.request.urlopen(url, timeout=5) as response:
-            return response.status == 200
+            return response.read()
     except (urllib.error.URLError, OSError):
-        return False
+        return None
 
 
-def main() -> None:
-    """Print each pair and the median ratio."""
-    ratios = []
-    for _ in range(PAIRS):
-        empty = seconds_to_page([sys.executable, "-c", EMPTY_APP])
-        ours = seconds_to_page([sys.executable, "app.py"])
-        ratios.append(ours / empty)
-        print(f"empty {empty:.2f} s   Gemma Space {ours:.2f} s   ratio {ours / empty:.2f}")
-    print(f"median ratio {statistics.median(ratios):.2f}")
+def figures(pairs: int, quick: bool) -> list[Figure]:
+    """Each in turn."""
+    found: list[Pair] = []
+    stock_space = "the stock pattern of Gemma Spaces on the same checkpoint"
+    for _ in range(pairs):
+        (empty,) = seconds_until([sys.executable, "-c", EMPTY], answers)
+        (stock,) = seconds_until(STOCK, answers)
+        page, model = seconds_until(OURS, answers, has_its_model)
+        found += [
+            Pair(name="start until the page answers", unit="s", ours=page,
+                 baseline="an empty Gradio app", theirs=empty),
+            Pair(name="start until the page answers", unit="s", ours=page, baseline=stock_space,
+                 theirs=stock),
+            Pair(name="start until the model is in memory", unit="s", ours=model,
+                 baseline=stock_space, theirs=stock),
+        ]  # fmt: skip
+    return figures_of(found)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, figures, pairs=7)

@@ -20,10 +20,13 @@ class TransformersServe:
 
     Args:
         home: an empty folder for what it keeps and prints.
+        options: of its command line.
+        threads: that it computes with.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *options: str, threads: int = 1) -> None:
         self._home, self._port = home, free_port()
+        self._options, self._threads = options, threads
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{self._port}"
         (home / "hub").mkdir(parents=True)  # without it the list of models fails
@@ -32,9 +35,10 @@ class TransformersServe:
         """Serve, at the same address each time."""
         environment = os.environ | {
             "HF_HOME": str(self._home), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "",
-            "OMP_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": str(self._threads),
         }  # fmt: skip
         where = ["serve", "--host", "127.0.0.1", "--port", str(self._port), "--device", "cpu"]
+        where += self._options
         with (self._home / "printed.log").open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", COMMAND, *where],
@@ -49,6 +53,12 @@ class TransformersServe:
             except httpx.TransportError:
                 time.sleep(0.2)
         raise TimeoutError(self.url)
+
+    @property
+    def pid(self) -> int:
+        """Of its process, once it was started."""
+        assert self._process is not None
+        return self._process.pid
 
     def freeze(self) -> None:
         """Have it do nothing more, its connections open."""
