@@ -6,23 +6,24 @@ from pathlib import Path
 from typing import Any, cast
 
 import gradio as gr
-from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gemma_space import api, operations
 from gemma_space.admission import Admission
 from gemma_space.api import openai
+from gemma_space.api.callers import Callers
 from gemma_space.journal import Journal
 from gemma_space.limits import MAX_GENERATIONS
 from gemma_space.metrics import Metrics
 from gemma_space.observed import Observed
+from gemma_space.page_rules import OwnName, PageRules
 from gemma_space.playground import Playground
 from gemma_space.rehearsal import Rehearsal
 from gemma_space.settings import Settings
+from gemma_space.shares import Shares
 from gemma_space.ui import page, presenter
 from gemma_space.ui.events import asked_by
 from gemma_space.visits import McpOrigin, VisitorCookie
@@ -39,12 +40,16 @@ class Beside:
         admission: of the requests of all ways in.
         mcp_server: whether the endpoints are tools too.
         finish_seconds: what replies have to finish once the server is told to stop.
+        on_space: Hugging Face shows the page in a frame.
+        own_name: only this machine may ask, and by its own name.
     """
 
     admission: Admission
     routes: list[Route]
     mcp_server: bool
     finish_seconds: float
+    on_space: bool
+    own_name: bool
 
 
 class Space(gr.Blocks):
@@ -69,20 +74,25 @@ def build_app(
     through_api = Observed(playground, "api", admission, listeners)
     # Gradio's own queue stands before the other two.
     through_openai = Observed(playground, "openai", admission, listeners, refuses=True)
+    shares = Shares(settings.visitors_share, settings.per_minute)
+    callers = Callers(playground.visitors, shares)
     with Space(
         title=settings.presenter_title if rehearsal and settings.presenter_title else "Gemma Space",
         analytics_enabled=False,
         delete_cache=(SECONDS_PER_DAY, SECONDS_PER_DAY),
     ) as demo:
-        with asked_by(playground.visitors):
+        with asked_by(playground.visitors, shares):
             if rehearsal is None:
                 page.build(cast(Playground, through_page), settings)
             else:
                 presenter.build(cast(Playground, through_page), settings, rehearsal)
-        api.register(cast(Playground, through_api))
+        api.register(cast(Playground, through_api), callers)
     machine_routes = operations.routes(playground, admission, metrics)
-    routes = [*machine_routes, *openai.routes(through_openai), *_closed_routes()]
-    demo.beside = Beside(admission, routes, settings.mcp, settings.shutdown_seconds)
+    routes = [*machine_routes, *openai.routes(through_openai, callers), *_closed_routes()]
+    demo.beside = Beside(
+        admission, routes, settings.mcp, settings.shutdown_seconds,
+        on_space=bool(settings.space_id), own_name=settings.own_machine,
+    )  # fmt: skip
     demo.queue(max_size=settings.queue_size, default_concurrency_limit=16)
     return demo
 
@@ -95,7 +105,8 @@ def launch_options(demo: Space) -> dict[str, Any]:
             "routes": demo.beside.routes,
             "middleware": [
                 Middleware(operations.ClosedDoor, admission=demo.beside.admission),
-                Middleware(PictureGuard),
+                Middleware(PageRules, on_space=demo.beside.on_space),
+                *([Middleware(OwnName)] if demo.beside.own_name else []),
                 Middleware(VisitorCookie),
                 Middleware(McpOrigin),
             ],
@@ -133,22 +144,6 @@ def serve(demo: Space, playground: Playground, rehearsal: Rehearsal | None = Non
 def _closed_routes() -> list[Route]:
     # Gradio's own route writes the values of all inputs to disk and serves them to anyone.
     return [Route("/gradio_api/deep_link", _not_found, methods=["GET", "POST"])]
-
-
-class PictureGuard:
-    """Lets pages show pictures of this server only: no reply can make a browser fetch another's."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.append("Content-Security-Policy", "img-src 'self' data: blob:")
-            await send(message)
-
-        await self._app(scope, receive, send_guarded if scope["type"] == "http" else send)
 
 
 async def _not_found(request: Request) -> Response:
