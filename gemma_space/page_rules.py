@@ -4,13 +4,11 @@ Knows the headers: where a page may load from and send to, who may show it in a 
 hosts this machine's own page answers to. Does not know what a page holds.
 """
 
-from urllib.parse import urlsplit
-
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gemma_space.visits import is_loopback, shows_proxy
+from gemma_space.visits import is_loopback, named, shows_proxy
 
 HUGGING_FACE = "https://huggingface.co"
 # Gradio's own page has scripts and styles in it and makes functions from text (`js=`), so those
@@ -85,6 +83,7 @@ class OwnName:
     @staticmethod
     def _is_ours(scope: Scope) -> bool:
         headers = Headers(scope=scope)
-        named = urlsplit(f"//{headers.get('host', '')}").hostname or ""
         # A browser speaks 1.1 or newer and adds none of these; then it is a proxy's business.
-        return is_loopback(named) or shows_proxy(headers.keys(), scope.get("http_version", ""))
+        return is_loopback(named(headers)) or shows_proxy(
+            headers.keys(), scope.get("http_version", "")
+        )

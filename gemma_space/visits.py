@@ -58,7 +58,7 @@ def _is_anothers(request: Request) -> bool:
     if origin is None:
         return False
     hosts = [request.headers.get(name, "") for name in ("host", "x-forwarded-host")]
-    return urlsplit(origin).netloc.lower() not in [host.lower() for host in hosts if host]
+    return origin.partition("://")[2].lower() not in [host.lower() for host in hosts if host]
 
 
 def _address(request: Request) -> str:
@@ -76,6 +76,14 @@ def _address(request: Request) -> str:
     if found.version == 6:  # a household has as many of these as it likes
         return str(ipaddress.ip_network((found, 64), strict=False).network_address)
     return str(found)
+
+
+def named(headers: Mapping[str, str]) -> str:
+    """The host that a request was addressed to, without its port; empty for none that is one."""
+    try:
+        return urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    except ValueError:  # half a bracket
+        return ""
 
 
 def is_loopback(host: str) -> bool:
@@ -101,10 +109,9 @@ def _is_local(request: Request) -> bool:
     does to those behind it; a page that renamed its host shows by that name.
     """
     client = request.client.host if request.client else ""
-    named = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     version = request.scope.get("http_version", "")
     through = shows_proxy(request.headers, version)
-    return is_loopback(client) and is_loopback(named) and not through
+    return is_loopback(client) and is_loopback(named(request.headers)) and not through
 
 
 def shows_proxy(headers: Iterable[str], http_version: str) -> bool:
