@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import gradio as gr
+from gradio.block_function import BlockFunction
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -30,6 +31,14 @@ from gemma_space.visits import McpOrigin, VisitorCookie
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SECONDS_PER_DAY = 86_400
+MAX_BODY_BYTES = 20_000_000  # the largest file that the page hands over has 16 MB
+# Of Gradio's own routes those that nothing here uses.
+CLOSED = (
+    "/gradio_api/deep_link",  # writes the values of all inputs to disk and serves them to anyone
+    "/gradio_api/upload",  # keeps a day what anyone sends, until the disk is full
+    "/gradio_api/process_recording",
+    "/gradio_api/dev/reload",
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,14 @@ class Space(gr.Blocks):
     """The page, and what is served beside it."""
 
     beside: Beside
+
+    def validate_inputs(self, block_fn: BlockFunction, inputs: list[Any]) -> None:
+        """Refuse too few values in words; Gradio's own error has them all printed."""
+        if len(inputs) < len(block_fn.inputs):
+            raise gr.Error(
+                f"This takes {len(block_fn.inputs)} values, and {len(inputs)} came.",
+                print_exception=False,
+            )
 
 
 def build_app(
@@ -102,6 +119,7 @@ def launch_options(demo: Space) -> dict[str, Any]:
     return {
         **page.launch_options(ASSETS),
         "app_kwargs": {
+            "max_body_size": MAX_BODY_BYTES,
             "routes": demo.beside.routes,
             "middleware": [
                 Middleware(operations.ClosedDoor, admission=demo.beside.admission),
@@ -142,8 +160,7 @@ def serve(demo: Space, playground: Playground, rehearsal: Rehearsal | None = Non
 
 
 def _closed_routes() -> list[Route]:
-    # Gradio's own route writes the values of all inputs to disk and serves them to anyone.
-    return [Route("/gradio_api/deep_link", _not_found, methods=["GET", "POST"])]
+    return [Route(path, _not_found, methods=["GET", "POST"]) for path in CLOSED]
 
 
 async def _not_found(request: Request) -> Response:

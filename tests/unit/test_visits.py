@@ -135,11 +135,11 @@ def test_another_sites_script_is_nobody(site: str) -> None:
     asked.request.scope["session"] = {  # type: ignore[union-attr]
         "oauth_info": {"access_token": "hf_signed"}
     }
-    assert visitor_of(asked, sent_along) == Visitor()
+    assert visitor_of(asked, sent_along) == Visitor(address="127.0.0.1")
     written = gr.OAuthToken(token="hf_written", scope="", expires_at=0)
-    assert visitor_of(asked, written) == Visitor(signed_in="hf_written")
+    assert visitor_of(asked, written) == Visitor(signed_in="hf_written", address="127.0.0.1")
     own = request(cookie=f"{COOKIE}={KEY}", sec_fetch_site="same-origin")
-    assert visitor_of(own, None) == Visitor(key=KEY, is_local=True)
+    assert visitor_of(own, None) == Visitor(key=KEY, is_local=True, address="127.0.0.1")
 
 
 # --- another site's page, and addresses -----------------------------------------------------------
