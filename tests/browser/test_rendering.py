@@ -1,7 +1,5 @@
 """What a message looks like: Markdown, code, mathematics, and nothing that it could smuggle in."""
 
-import re
-
 from playwright.sync_api import expect
 
 from gemma_space.ui import transcript
@@ -37,13 +35,14 @@ SMUGGLED = {
     "half a code": "`` ` <img src=x onerror=window.hacked=1> `` `<img src=x onerror=hacked()>",
     "diagram": "```mermaid\ngraph TD\nA[<img src=x onerror=window.hacked=1>]\n"
     'click A href "javascript:window.hacked=1"\n```',
+    "listed diagram": "- ~~~Mermaid\n  graph TD\n  A[<img src=/logout>]\n  ~~~",
     "table": "|a|\n|-|\n|<img src=x onerror=window.hacked=1>|",
     "entity": "&lt;img src=x onerror=window.hacked=1&gt;",
     "joiners": "<\u2060img src=x onerror=window.hacked=1> <\u2060\u2060img src=x>",
 }
 
 
-HREFS = "links => links.map((a) => a.getAttribute('href') ?? a.getAttribute('xlink:href'))"
+PROTOCOLS = "links => links.filter((a) => a.hasAttribute('href')).map((a) => a.protocol)"
 
 
 def joined(text: str) -> str:
@@ -80,15 +79,13 @@ def test_a_reply_cannot_inject_markup(chat: ChatPage, fake: FakePlayground) -> N
 def test_nothing_that_can_be_smuggled_in_runs_or_fetches(
     chat: ChatPage, fake: FakePlayground
 ) -> None:
-    """All of it in one conversation, as a reply and as what a person typed; links are pressed."""
+    """All of it in one conversation, as a reply and as what a person typed."""
     fake.words = tuple(f"\n\n{name}:\n\n{text}\n\n" for name, text in SMUGGLED.items())
     chat.ask("\n\n".join(SMUGGLED.values()))
     for message in (chat.reply, chat.user_messages.last):
         markup = "script, iframe, form, object, embed, base, meta, link, img:not([alt=''])"
-        assert message.locator(markup).count() == 0
-        assert message.locator("style:not(.mermaid *):not(svg *)").count() == 0
-        addresses = message.locator("a").evaluate_all(HREFS)
-        assert [a for a in addresses if a and not re.match(r"#|https?:", a)] == []
+        assert message.locator(f"{markup}, style, .mermaid").count() == 0
+        assert set(message.locator("a").evaluate_all(PROTOCOLS)) <= {"http:", "https:"}
         handlers = (
             "nodes => nodes.flatMap((n) => n.getAttributeNames()).filter((a) => /^on/.test(a))"
         )
