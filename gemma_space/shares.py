@@ -72,8 +72,8 @@ class Shares:
     def _require_place(self, name: str, times: int) -> None:
         if self._at_once and self._held[name] >= self._at_once * times:
             raise TooManyRequestsError(
-                f"{_whose(times)} {self._held[name]} requests running here, "
-                "as many as may be at once.",
+                f"{_whose(times)} {self._held[name]} request{'s' * (self._held[name] > 1)} running "
+                "here, as many as may be at once.",
                 LATER,
                 RETRY_SECONDS,
             )

@@ -127,7 +127,7 @@ class Wire:
                     return refusal(response.status_code, response.text)
                 listed = response.json().get("data")
                 return [item for item in listed if isinstance(item, dict)]
-        except (httpx2.HTTPError, ValueError, AttributeError, TypeError) as error:
+        except (ServerError, httpx2.HTTPError, ValueError, AttributeError, TypeError) as error:
             return in_words(error)
 
     async def _chat(

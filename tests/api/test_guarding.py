@@ -3,7 +3,8 @@
 import json
 import time
 from collections.abc import Iterator
-from typing import Any, cast
+from contextlib import ExitStack, contextmanager
+from typing import cast
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from gradio_client.exceptions import AppError
 from gemma_space.app import CLOSED, MAX_BODY_BYTES
 from gemma_space.playground import Playground
 from gemma_space.settings import ASSETS, Settings
+from gemma_space.shares import PER_ADDRESS
 from tests.browser.conftest import served
 from tests.browser.fake_playground import FakePlayground
 
@@ -39,25 +41,21 @@ def web(fake: FakePlayground) -> Iterator[httpx.Client]:
         yield client
 
 
-def asking(web: httpx.Client, headers: dict[str, str]) -> Any:
-    """A reply that goes on until this is closed."""
-    return web.stream("POST", "/v1/chat/completions", json={**ASKED, "stream": True},
-                      headers=headers)  # fmt: skip
+@contextmanager
+def replying(web: httpx.Client, headers: dict[str, str]) -> Iterator[None]:
+    """A reply is on its way until the block ends.
 
-
-def begun(response: httpx.Response) -> None:
-    assert response.status_code == 200, response.read()
-    next(response.iter_lines())
-
-
-def settled(web: httpx.Client, headers: dict[str, str]) -> None:
-    """Until this visitor's place has come back: the server notices at its next step."""
-    end = time.monotonic() + 30
+    What an earlier test left comes back at the server's next step, so it asks until it has begun.
+    """
+    body = {**ASKED, "stream": True}
+    end = time.monotonic() + 60
     while time.monotonic() < end:
-        with asking(web, headers) as response:
+        with web.stream("POST", "/v1/chat/completions", json=body, headers=headers) as response:
             if response.status_code == 200:
+                next(response.iter_lines())
+                yield
                 return
-    raise TimeoutError
+    raise TimeoutError(headers)
 
 
 # --- a share for each -----------------------------------------------------------------------------
@@ -65,42 +63,37 @@ def settled(web: httpx.Client, headers: dict[str, str]) -> None:
 
 def test_one_visitor_cannot_take_the_places_of_others(web: httpx.Client) -> None:
     anna, bert = COOKIES[:2]
-    with asking(web, anna) as first:
-        begun(first)
+    with replying(web, anna):
         refused = web.post("/v1/chat/completions", json=ASKED, headers=anna)
         assert refused.status_code == 429
         assert int(refused.headers["retry-after"]) > 0
         error = refused.json()["error"]
         assert (error["type"], error["code"]) == ("rate_limit_error", "rate_limit_exceeded")
-        assert "You have 1 requests running" in error["message"]
-        with asking(web, bert) as other:
-            begun(other)
-    settled(web, anna)
-    settled(web, bert)
+        assert "You have 1 request running" in error["message"]
+        with replying(web, bert):
+            pass
+    with replying(web, anna):
+        pass
 
 
 def test_made_up_names_do_not_help(web: httpx.Client) -> None:
-    held = [asking(web, cookie) for cookie in COOKIES[:3]]
-    try:
-        for one in held:
-            begun(one.__enter__())
-        refused = web.post("/v1/chat/completions", json=ASKED, headers=COOKIES[3])
+    with ExitStack() as held:
+        for cookie in COOKIES[:PER_ADDRESS]:
+            held.enter_context(replying(web, cookie))
+        refused = web.post("/v1/chat/completions", json=ASKED, headers=COOKIES[PER_ADDRESS])
         assert refused.status_code == 429
         assert "Your network" in refused.json()["error"]["message"]
-    finally:
-        for one in held:
-            one.__exit__(None, None, None)
-    settled(web, COOKIES[3])
+    with replying(web, COOKIES[PER_ADDRESS]):
+        pass
 
 
 def test_the_endpoints_say_it_in_words(web: httpx.Client) -> None:
     client = Client(str(web.base_url), verbose=False)
-    job = client.submit("Hello", api_name="/chat")
-    next(iter(job))
-    with pytest.raises(AppError, match=r"as many as may be at once\. Your text is kept"):
-        client.predict("Hello again", api_name="/chat")
-    job.cancel()
-    settled(web, {})
+    with replying(web, {}):
+        with pytest.raises(AppError, match=r"as many as may be at once\. Your text is kept"):
+            client.predict("Hello again", api_name="/chat")
+        with pytest.raises(AppError, match=r"as many as may be at once\."):
+            client.predict("a text", api_name="/score")
 
 
 # --- other sites ----------------------------------------------------------------------------------
