@@ -72,8 +72,8 @@ class Shares:
     def _require_place(self, name: str, times: int) -> None:
         if self._at_once and self._held[name] >= self._at_once * times:
             raise TooManyRequestsError(
-                f"{_whose(times)} {self._held[name]} request{'s' * (self._held[name] > 1)} running "
-                "here, as many as may be at once.",
+                f"{_whose(times)} {self._held[name]} request{'s' * (self._held[name] > 1)} on the "
+                "way here; no more may be at once.",
                 LATER,
                 RETRY_SECONDS,
             )
@@ -98,8 +98,8 @@ class _Pace:
             if not self._window.test(item, name):
                 reset = self._window.get_window_stats(item, name).reset_time
                 raise TooManyRequestsError(
-                    f"{_whose(names[name])} begun {item.amount} requests in the last minute, "
-                    "as many as may be.",
+                    f"{_whose(names[name])} begun {item.amount} requests in the last minute; "
+                    "no more may be.",
                     LATER,
                     max(1, math.ceil(reset - time.time())),
                 )

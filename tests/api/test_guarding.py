@@ -69,7 +69,7 @@ def test_one_visitor_cannot_take_the_places_of_others(web: httpx.Client) -> None
         assert int(refused.headers["retry-after"]) > 0
         error = refused.json()["error"]
         assert (error["type"], error["code"]) == ("rate_limit_error", "rate_limit_exceeded")
-        assert "You have 1 request running" in error["message"]
+        assert "You have 1 request on the way" in error["message"]
         with replying(web, bert):
             pass
     with replying(web, anna):
@@ -90,9 +90,9 @@ def test_made_up_names_do_not_help(web: httpx.Client) -> None:
 def test_the_endpoints_say_it_in_words(web: httpx.Client) -> None:
     client = Client(str(web.base_url), verbose=False)
     with running_job(client):
-        with pytest.raises(AppError, match=r"as many as may be at once\. Your text is kept"):
+        with pytest.raises(AppError, match=r"no more may be at once\. Your text is kept"):
             client.predict("Hello again", api_name="/chat")
-        with pytest.raises(AppError, match=r"as many as may be at once\."):
+        with pytest.raises(AppError, match=r"no more may be at once\."):
             client.predict("a text", api_name="/score")
 
 

@@ -34,7 +34,7 @@ def test_at_the_limit_a_message_is_kept_and_can_be_sent_again(
     one.send("Take your time")
     expect(one.reply).to_contain_text("word")
     other.send("My question")
-    notice = other.page.locator("#transcript, #notice").filter(has_text="as many as may be at once")
+    notice = other.page.locator("#transcript, #notice").filter(has_text="no more may be at once")
     expect(notice.first).to_be_visible()
     expect(other.user_messages.last).to_have_text("My question")
     one.stop_button.click()

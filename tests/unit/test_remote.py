@@ -459,7 +459,7 @@ def sending_on(target: str, paths: tuple[str, ...]) -> Iterator[str]:
 
         do_GET = do_POST = _answer  # noqa: N815
 
-        def log_message(self, *_: Any) -> None: ...
+        def log_message(self, format: str, *args: Any) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

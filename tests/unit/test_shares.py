@@ -16,7 +16,7 @@ def test_so_many_at_once_and_a_place_comes_back() -> None:
     with ExitStack() as rest, ExitStack() as first:
         first.enter_context(shares.hold(ANNA))
         rest.enter_context(shares.hold(ANNA))
-        with pytest.raises(TooManyRequestsError, match="You have 2 requests running") as caught:
+        with pytest.raises(TooManyRequestsError, match="You have 2 requests on the way") as caught:
             rest.enter_context(shares.hold(ANNA))
         assert "kept" in caught.value.hint
         assert caught.value.retry_seconds > 0

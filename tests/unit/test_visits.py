@@ -7,9 +7,18 @@ from typing import Any
 import gradio as gr
 import pytest
 from starlette.requests import Request
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from gemma_space.settings import SPACE_PROXIES
 from gemma_space.visitors import Visitor
-from gemma_space.visits import COOKIE, SECURE_COOKIE, VisitorCookie, is_loopback, visitor_of
+from gemma_space.visits import (
+    COOKIE,
+    SECURE_COOKIE,
+    McpOrigin,
+    VisitorCookie,
+    is_loopback,
+    visitor_of,
+)
 
 KEY = "k" * 43
 
@@ -191,3 +200,39 @@ def test_an_account_that_signed_in_has_a_name() -> None:
     asked.request.scope["session"] = {"oauth_info": login}  # type: ignore[union-attr]
     token = gr.OAuthToken(token="hf_signed", scope="", expires_at=0)
     assert visitor_of(asked, token).account == "anna"
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "address"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("6.6.6.6, 203.0.113.9, 10.9.8.7", "203.0.113.9"),  # the first is whatever somebody wrote
+        ("10.9.8.7", "10.9.8.7"),
+    ],
+)
+def test_a_spaces_visitors_are_told_apart_by_what_its_proxies_say(
+    forwarded: str, address: str
+) -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["client"][0])
+
+    asked = request("10.1.2.3", x_forwarded_for=forwarded).request
+    assert asked is not None
+    asyncio.run(ProxyHeadersMiddleware(app, SPACE_PROXIES)(asked.scope, None, None))  # type: ignore[arg-type]
+    assert seen == [address]
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/mcp/", "/v1/models"])
+def test_what_is_asked_over_mcp_keeps_its_address(path: str) -> None:
+    seen: list[list[tuple[bytes, bytes]]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["headers"])
+
+    asked = request("203.0.113.9", x_forwarded_for="6.6.6.6").request
+    assert asked is not None
+    asyncio.run(McpOrigin(app)({**asked.scope, "path": path}, None, None))  # type: ignore[arg-type]
+    told = [value for name, value in seen[0] if name == b"x-forwarded-for"]
+    assert told == ([b"203.0.113.9"] if "mcp" in path else [b"6.6.6.6"])
