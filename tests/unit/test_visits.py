@@ -231,8 +231,8 @@ def test_what_is_asked_over_mcp_keeps_its_address(path: str) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope["headers"])
 
-    asked = request("203.0.113.9", x_forwarded_for="6.6.6.6").request
+    asked = request("8.8.8.8", x_forwarded_for="6.6.6.6").request
     assert asked is not None
     asyncio.run(McpOrigin(app)({**asked.scope, "path": path}, None, None))  # type: ignore[arg-type]
     told = [value for name, value in seen[0] if name == b"x-forwarded-for"]
-    assert told == ([b"203.0.113.9"] if "mcp" in path else [b"6.6.6.6"])
+    assert told == ([b"8.8.8.8"] if "mcp" in path else [b"6.6.6.6"])
