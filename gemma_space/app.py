@@ -6,29 +6,39 @@ from pathlib import Path
 from typing import Any, cast
 
 import gradio as gr
-from starlette.datastructures import MutableHeaders
+from gradio.block_function import BlockFunction
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gemma_space import api, operations
 from gemma_space.admission import Admission
 from gemma_space.api import openai
+from gemma_space.api.callers import Callers
 from gemma_space.journal import Journal
 from gemma_space.limits import MAX_GENERATIONS
 from gemma_space.metrics import Metrics
 from gemma_space.observed import Observed
+from gemma_space.page_rules import OwnName, PageRules
 from gemma_space.playground import Playground
 from gemma_space.rehearsal import Rehearsal
 from gemma_space.settings import Settings
+from gemma_space.shares import Shares
 from gemma_space.ui import page, presenter
 from gemma_space.ui.events import asked_by
 from gemma_space.visits import McpOrigin, VisitorCookie
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SECONDS_PER_DAY = 86_400
+MAX_BODY_BYTES = 20_000_000  # the largest file that the page hands over has 16 MB
+# Of Gradio's own routes those that nothing here uses.
+CLOSED = (
+    "/gradio_api/deep_link",  # writes the values of all inputs to disk and serves them to anyone
+    "/gradio_api/upload",  # keeps a day what anyone sends, until the disk is full
+    "/gradio_api/process_recording",
+    "/gradio_api/dev/reload",
+)
 
 
 @dataclass(frozen=True)
@@ -39,18 +49,30 @@ class Beside:
         admission: of the requests of all ways in.
         mcp_server: whether the endpoints are tools too.
         finish_seconds: what replies have to finish once the server is told to stop.
+        on_space: Hugging Face shows the page in a frame.
+        own_name: only this machine may ask, and by its own name.
     """
 
     admission: Admission
     routes: list[Route]
     mcp_server: bool
     finish_seconds: float
+    on_space: bool
+    own_name: bool
 
 
 class Space(gr.Blocks):
     """The page, and what is served beside it."""
 
     beside: Beside
+
+    def validate_inputs(self, block_fn: BlockFunction, inputs: list[Any]) -> None:
+        """Refuse too few values in words; Gradio's own error has them all printed."""
+        if len(inputs) < len(block_fn.inputs):
+            raise gr.Error(
+                f"This takes {len(block_fn.inputs)} values, and {len(inputs)} came.",
+                print_exception=False,
+            )
 
 
 def build_app(
@@ -69,20 +91,25 @@ def build_app(
     through_api = Observed(playground, "api", admission, listeners)
     # Gradio's own queue stands before the other two.
     through_openai = Observed(playground, "openai", admission, listeners, refuses=True)
+    shares = Shares(settings.visitors_share, settings.per_minute)
+    callers = Callers(playground.visitors, shares)
     with Space(
         title=settings.presenter_title if rehearsal and settings.presenter_title else "Gemma Space",
         analytics_enabled=False,
         delete_cache=(SECONDS_PER_DAY, SECONDS_PER_DAY),
     ) as demo:
-        with asked_by(playground.visitors):
+        with asked_by(playground.visitors, shares):
             if rehearsal is None:
                 page.build(cast(Playground, through_page), settings)
             else:
                 presenter.build(cast(Playground, through_page), settings, rehearsal)
-        api.register(cast(Playground, through_api))
+        api.register(cast(Playground, through_api), callers)
     machine_routes = operations.routes(playground, admission, metrics)
-    routes = [*machine_routes, *openai.routes(through_openai), *_closed_routes()]
-    demo.beside = Beside(admission, routes, settings.mcp, settings.shutdown_seconds)
+    routes = [*machine_routes, *openai.routes(through_openai, callers), *_closed_routes()]
+    demo.beside = Beside(
+        admission, routes, settings.mcp, settings.shutdown_seconds,
+        on_space=bool(settings.space_id), own_name=settings.own_machine,
+    )  # fmt: skip
     demo.queue(max_size=settings.queue_size, default_concurrency_limit=16)
     return demo
 
@@ -92,10 +119,12 @@ def launch_options(demo: Space) -> dict[str, Any]:
     return {
         **page.launch_options(ASSETS),
         "app_kwargs": {
+            "max_body_size": MAX_BODY_BYTES,
             "routes": demo.beside.routes,
             "middleware": [
                 Middleware(operations.ClosedDoor, admission=demo.beside.admission),
-                Middleware(PictureGuard),
+                Middleware(PageRules, on_space=demo.beside.on_space),
+                *([Middleware(OwnName)] if demo.beside.own_name else []),
                 Middleware(VisitorCookie),
                 Middleware(McpOrigin),
             ],
@@ -131,24 +160,7 @@ def serve(demo: Space, playground: Playground, rehearsal: Rehearsal | None = Non
 
 
 def _closed_routes() -> list[Route]:
-    # Gradio's own route writes the values of all inputs to disk and serves them to anyone.
-    return [Route("/gradio_api/deep_link", _not_found, methods=["GET", "POST"])]
-
-
-class PictureGuard:
-    """Lets pages show pictures of this server only: no reply can make a browser fetch another's."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.append("Content-Security-Policy", "img-src 'self' data: blob:")
-            await send(message)
-
-        await self._app(scope, receive, send_guarded if scope["type"] == "http" else send)
+    return [Route(path, _not_found, methods=["GET", "POST"]) for path in CLOSED]
 
 
 async def _not_found(request: Request) -> Response:

@@ -17,6 +17,7 @@ Does not know where it will be shown; `alerts` turns errors into words for peopl
     │   └── ServerError          another server, which has the model, did not do it
     ├── GpuUnavailableError      no GPU was lent for this request, or it was taken back
     ├── BusyError                too many requests are waiting
+    ├── TooManyRequestsError     one visitor has asked for more than their share
     ├── ServerClosingError       the server is being shut down
     └── SettingsError            the environment asks for something impossible
 """
@@ -112,6 +113,14 @@ class ServerError(GenerationError):
 
 class BusyError(GemmaSpaceError):
     """As many requests wait as may wait."""
+
+
+class TooManyRequestsError(GemmaSpaceError):
+    """One visitor has as many requests as one may have; `retry_seconds` is when to come back."""
+
+    def __init__(self, message: str, hint: str = "", retry_seconds: int = 5) -> None:
+        super().__init__(message, hint)
+        self.retry_seconds = retry_seconds
 
 
 class ServerClosingError(GemmaSpaceError):

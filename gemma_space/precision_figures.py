@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from gemma_space import spreadsheet
 from gemma_space.types import Precision
 
 FORMAT, VERSION = "gemma-space-precision-report", 1
@@ -176,7 +177,7 @@ def as_csv(report: PrecisionReport) -> str:
         values = (one.divergence, one.error, one.agreement, one.perplexity, one.tokens_per_second)
         writer.writerow(
             [one.precision, role, *("" if v is None else repr(v) for v in values),
-             one.nbytes or "", one.problem]
+             one.nbytes or "", spreadsheet.cell(one.problem)]
         )  # fmt: skip
     return text.getvalue()
 

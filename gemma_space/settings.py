@@ -22,6 +22,10 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 DEMO_MODEL = ASSETS / "demo-model"
 DEMO_ADAPTER = ASSETS / "demo-adapter"
 
+PER_VISITOR = 4  # where strangers come: a quarter of the places
+# Between a Space and the world stands Hugging Face's proxy, in a private network with it.
+SPACE_PROXIES = "127.0.0.1,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10"
+
 STORAGE = Path("/data")  # where a Space's persistent storage is, if it has any
 
 # Read by libraries at their import, so they must stand before any of them is imported.
@@ -99,6 +103,19 @@ class Settings(BaseSettings):
         default=64, ge=1, le=10_000, description="How many requests may wait before newcomers "
         "are told to come back later.",
     )  # fmt: skip
+    per_visitor: int | None = Field(
+        default=None,
+        ge=0,
+        le=10_000,
+        description="How many requests one visitor may have running or waiting at once; 0: any "
+        "number. Empty: 4, but any number on your own machine and in presenter mode.",
+    )
+    per_minute: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="How many requests one visitor may begin in a minute; 0: any number.",
+    )
     mcp: bool = Field(
         default=True, description="Whether the public endpoints are tools for MCP clients too."
     )
@@ -200,6 +217,13 @@ class Settings(BaseSettings):
         return alone and not (self.share or self.space_id or self.root_path)
 
     @property
+    def visitors_share(self) -> int:
+        """How many requests one visitor may have at once; 0: any number."""
+        if self.per_visitor is not None:
+            return self.per_visitor
+        return 0 if self.own_machine or self.presenter else PER_VISITOR
+
+    @property
     def shows_metrics(self) -> bool:
         """Whether figures about the server are served."""
         return self.own_machine if self.metrics is None else self.metrics
@@ -288,6 +312,8 @@ def set_library_defaults(environ: Mapping[str, str] | None = None, storage: Path
     """
     given = os.environ if environ is None else environ
     defaults = dict(LIBRARY_DEFAULTS)
+    if given.get("SPACE_ID"):
+        defaults["FORWARDED_ALLOW_IPS"] = SPACE_PROXIES  # uvicorn believes them who is asking
     # Elsewhere than on a Space, a folder of this name is somebody's own.
     if given.get("SPACE_ID") and storage.is_dir() and os.access(storage, os.W_OK):
         defaults["HF_HOME"] = str(storage / "huggingface")

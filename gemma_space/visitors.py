@@ -33,11 +33,15 @@ class Visitor:
         key: of the browser, opaque; empty where there is none.
         signed_in: the token that came with the request: of a sign-in, or an API caller's.
         is_local: it comes from this very machine, through no proxy.
+        account: that signed in, as the Hub named it; empty where none did.
+        address: of the network it comes from; empty where a proxy hides it.
     """
 
     key: str = field(default="", repr=False)
     signed_in: str | None = field(default=None, repr=False)
     is_local: bool = False
+    account: str = ""
+    address: str = field(default="", repr=False)
 
 
 class Visitors:

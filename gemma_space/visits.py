@@ -7,7 +7,7 @@ server runs on. Does not know tokens; `visitors` does.
 import ipaddress
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 import gradio as gr
@@ -36,11 +36,54 @@ def visitor_of(request: gr.Request | None, oauth_token: gr.OAuthToken | None) ->
     signed_in = oauth_token.token if oauth_token else None
     if request is None or request.request is None:
         return Visitor(signed_in=signed_in)
-    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        session = request.request.scope.get("session") or {}
-        sent_along = (session.get("oauth_info") or {}).get("access_token")
-        return Visitor(signed_in=None if signed_in == sent_along else signed_in)
-    return Visitor(_key(request.cookies), signed_in, _is_local(request.request))
+    address = _address(request.request)
+    session = request.request.scope.get("session") or {}
+    login = session.get("oauth_info") or {}
+    if _is_anothers(request.request):
+        sent_along = signed_in == login.get("access_token")
+        return Visitor(signed_in=None if sent_along else signed_in, address=address)
+    account = str((login.get("userinfo") or {}).get("preferred_username") or "")
+    return Visitor(_key(request.cookies), signed_in, _is_local(request.request), account, address)
+
+
+def _is_anothers(request: Request) -> bool:
+    """Whether another site's page had the browser send this.
+
+    Browsers say so, but over plain http only on this machine; there the page's origin tells.
+    """
+    said = request.headers.get("sec-fetch-site")
+    if said is not None:
+        return said not in ("none", "same-origin")
+    origin = request.headers.get("origin")
+    if origin is None:
+        return False
+    hosts = [request.headers.get(name, "") for name in ("host", "x-forwarded-host")]
+    return origin.partition("://")[2].lower() not in [host.lower() for host in hosts if host]
+
+
+def _address(request: Request) -> str:
+    """The network that a request comes from; empty where a proxy that nobody vouched for hides it.
+
+    Which proxies are believed is uvicorn's to know (`FORWARDED_ALLOW_IPS`): the request names
+    whoever they say is behind them.
+    """
+    try:
+        found = ipaddress.ip_address(request.client.host if request.client else "")
+    except ValueError:
+        return ""
+    if not found.is_global and any(FORWARDED.fullmatch(name) for name in request.headers):
+        return ""
+    if found.version == 6:  # a household has as many of these as it likes
+        return str(ipaddress.ip_network((found, 64), strict=False).network_address)
+    return str(found)
+
+
+def named(headers: Mapping[str, str]) -> str:
+    """The host that a request was addressed to, without its port; empty for none that is one."""
+    try:
+        return urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    except ValueError:  # half a bracket
+        return ""
 
 
 def is_loopback(host: str) -> bool:
@@ -66,10 +109,14 @@ def _is_local(request: Request) -> bool:
     does to those behind it; a page that renamed its host shows by that name.
     """
     client = request.client.host if request.client else ""
-    named = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-    forwarded = any(FORWARDED.fullmatch(name) for name in request.headers)
-    old = request.scope.get("http_version") == "1.0"
-    return is_loopback(client) and is_loopback(named) and not forwarded and not old
+    version = request.scope.get("http_version", "")
+    through = shows_proxy(request.headers, version)
+    return is_loopback(client) and is_loopback(named(request.headers)) and not through
+
+
+def shows_proxy(headers: Iterable[str], http_version: str) -> bool:
+    """Whether a request, by the names of its headers or its version, came through something."""
+    return http_version == "1.0" or any(FORWARDED.fullmatch(name) for name in headers)
 
 
 class VisitorCookie:
@@ -92,7 +139,7 @@ class VisitorCookie:
 
 
 class McpOrigin:
-    """Marks what others than this machine ask over MCP.
+    """Marks what others than this machine ask over MCP, with the address they ask from.
 
     Gradio's MCP server asks the endpoints anew, from this machine and with the caller's headers;
     what else showed where the caller is would be lost on the way.
@@ -103,7 +150,10 @@ class McpOrigin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and MCP_PATH in scope["path"] and not _is_local(Request(scope)):
-            scope = {**scope, "headers": [*scope["headers"], (b"via", b"mcp")]}
+            headers = [one for one in scope["headers"] if one[0] != b"x-forwarded-for"]
+            address = _address(Request(scope)).encode()
+            added = [(b"via", b"mcp"), *([(b"x-forwarded-for", address)] if address else [])]
+            scope = {**scope, "headers": [*headers, *added]}
         await self._app(scope, receive, send)
 
 

@@ -12,6 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from gemma_space import spreadsheet
+
 MAX_VOTES = 1000
 MAX_NAME = 300
 
@@ -121,10 +123,12 @@ def as_csv(votes: Sequence[Vote]) -> str:
     table.writerow([*names, "share"])
     for row in tally(votes):
         share = "" if row.share is None else f"{row.share:.4f}"
-        table.writerow([*(_cell(getattr(row, name)) for name in names), share])
+        table.writerow(
+            [
+                spreadsheet.cell(row.model),
+                spreadsheet.cell(row.precision),
+                *(getattr(row, name) for name in names[2:]),
+                share,
+            ]
+        )
     return file.getvalue()
-
-
-def _cell(value: object) -> object:
-    """A spreadsheet takes a text that begins like this for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@" else value

@@ -4,13 +4,14 @@ Knows the shapes that clients rely on and nothing else. A caller's Hugging Face 
 Gradio's own convention (`Client(url, oauth_token="hf_...")`) and is never an ordinary parameter.
 """
 
+from gemma_space.api.callers import Callers
 from gemma_space.api.models import register_models
 from gemma_space.api.text import register_generation, register_tokens
 from gemma_space.playground import Playground
 
 
-def register(playground: Playground) -> None:
+def register(playground: Playground, callers: Callers) -> None:
     """Add the endpoints to the `gr.Blocks` being built."""
-    register_models(playground)
-    register_generation(playground)
-    register_tokens(playground)
+    register_models(playground, callers)
+    register_generation(playground, callers)
+    register_tokens(playground, callers)

@@ -9,7 +9,8 @@ import gradio as gr
 from gemma_space.alerts import errors_shown
 from gemma_space.errors import InvalidRequestError
 from gemma_space.pacing import paced
-from gemma_space.visitors import Visitors
+from gemma_space.shares import Shares
+from gemma_space.visitors import Visitor, Visitors
 from gemma_space.visits import visitor_of
 
 UPDATE_SECONDS = 0.05
@@ -17,32 +18,39 @@ MCP_HEADER = "x-gradio-user"  # how Gradio marks what its MCP server passes on
 T = TypeVar("T")
 
 
-async def stream(
-    source: Callable[[], Iterator[T]], seconds: float = UPDATE_SECONDS
-) -> AsyncIterator[T]:
-    """The newest state of a use case, paced, with errors in words."""
-    with errors_shown():
-        async for item in paced(source, seconds):
-            yield item
+class Callers:
+    """Who calls, with which token, and how much of the server they may have.
 
-
-def caller_tokens(
-    visitors: Visitors,
-) -> Callable[[gr.Request | None, gr.OAuthToken | None], str | None]:
-    """How to find a caller's token: their own, else the server's login for its own machine.
-
-    What was pasted into the page is the browser's; a caller has no part in it. Over MCP a token
-    comes as a header, because a tool's arguments are no place for it.
+    What was pasted into the page is the browser's; a caller has no part in it.
     """
 
-    def token_of(caller: gr.Request | None, oauth_token: gr.OAuthToken | None) -> str | None:
+    def __init__(self, visitors: Visitors, shares: Shares) -> None:
+        self._visitors = visitors
+        self._shares = shares
+
+    def visitor(self, caller: gr.Request | None, oauth_token: gr.OAuthToken | None) -> Visitor:
+        """Who calls. Over MCP a token comes as a header: a tool's arguments are no place for it."""
         if oauth_token is None and caller is not None and caller.request is not None:
             over_mcp = caller.headers.get(MCP_HEADER) == "mcp"
             found = bearer_token(caller.headers) if over_mcp else None
             oauth_token = gr.OAuthToken(token=found, scope="", expires_at=0) if found else None
-        return visitors.token(replace(visitor_of(caller, oauth_token), key=""))
+        return visitor_of(caller, oauth_token)
 
-    return token_of
+    def token(self, caller: gr.Request | None, oauth_token: gr.OAuthToken | None) -> str | None:
+        """A caller's token: their own, else the server's login for its own machine."""
+        return self._visitors.token(replace(self.visitor(caller, oauth_token), key=""))
+
+    def held(self, visitor: Visitor, source: Callable[[], Iterator[T]]) -> Iterator[T]:
+        """A use case as one of the requests that this caller may have at once."""
+        return self._shares.held(visitor, source)
+
+    async def stream(
+        self, visitor: Visitor, source: Callable[[], Iterator[T]], seconds: float = UPDATE_SECONDS
+    ) -> AsyncIterator[T]:
+        """The newest state of a use case, counted, paced, with errors in words."""
+        with errors_shown():
+            async for item in paced(lambda: self.held(visitor, source), seconds):
+                yield item
 
 
 def bearer_token(headers: Mapping[str, str]) -> str | None:

@@ -10,14 +10,14 @@ import gradio as gr
 from gradio.events import api as add_endpoint
 
 from gemma_space.alerts import errors_shown
-from gemma_space.api.callers import caller_tokens, stream
+from gemma_space.api.callers import Callers
 from gemma_space.playground import Playground
 from gemma_space.public_json import as_json
 
 
-def register_models(playground: Playground) -> None:
+def register_models(playground: Playground, callers: Callers) -> None:
     """Add the endpoints about models."""
-    library, token_of = playground.library, caller_tokens(playground.visitors)
+    library, token_of = playground.library, callers.token
 
     def models() -> list[dict[str, Any]]:
         """Every checkpoint served here, with what each precision needs on this machine."""
@@ -59,8 +59,9 @@ def register_models(playground: Playground) -> None:
             precision: auto, fp32, bf16, fp16, int8 or int4.
             attention: auto, eager, sdpa or flash_attention_2, where the checkpoint has it.
         """
-        async for progress in stream(
-            lambda: library.load(model, precision, token_of(caller, oauth_token), attention)
+        async for progress in callers.stream(
+            callers.visitor(caller, oauth_token),
+            lambda: library.load(model, precision, token_of(caller, oauth_token), attention),
         ):
             yield as_json(progress)
 

@@ -14,10 +14,9 @@ from gemma_space import precision as precisions
 from gemma_space.alerts import errors_shown
 from gemma_space.api.callers import (
     UPDATE_SECONDS,
-    caller_tokens,
+    Callers,
     flag_in,
     stop_in,
-    stream,
     text_in,
 )
 from gemma_space.chat import read_messages
@@ -41,9 +40,9 @@ GENERATION: dict[str, Any] = {
 }
 
 
-def register_generation(playground: Playground) -> None:
+def register_generation(playground: Playground, callers: Callers) -> None:
     """Add the endpoints that write text."""
-    token_of = caller_tokens(playground.visitors)
+    token_of = callers.token
 
     async def chat(
         message: str,
@@ -102,7 +101,11 @@ def register_generation(playground: Playground) -> None:
                     stop=stop_in(stop), ignore_eos=ignore_eos,
                 ),
             )  # fmt: skip
-        async for update in stream(lambda: playground.chat(request, token_of(caller, oauth_token))):
+        updates = callers.stream(
+            callers.visitor(caller, oauth_token),
+            lambda: playground.chat(request, token_of(caller, oauth_token)),
+        )
+        async for update in updates:
             if isinstance(update, Generation):
                 yield generation_json(update)
 
@@ -162,9 +165,10 @@ def register_generation(playground: Playground) -> None:
                 ),
             )  # fmt: skip
         seconds = SCORED_UPDATE_SECONDS if logprobs else UPDATE_SECONDS
-        updates = stream(
-            lambda: playground.complete(request, token_of(caller, oauth_token)), seconds
-        )
+        updates = callers.stream(
+            callers.visitor(caller, oauth_token),
+            lambda: playground.complete(request, token_of(caller, oauth_token)), seconds,
+        )  # fmt: skip
         async for update in updates:
             if isinstance(update, Generation):
                 yield generation_json(update, with_tokens=logprobs > 0)
@@ -177,9 +181,9 @@ def _thinking(value: object) -> bool | None:
     return None if value is None else flag_in("thinking", value)
 
 
-def register_tokens(playground: Playground) -> None:
+def register_tokens(playground: Playground, callers: Callers) -> None:
     """Add the endpoints that look at text."""
-    token_of = caller_tokens(playground.visitors)
+    token_of = callers.token
 
     def tokenize(
         text: str,
@@ -255,8 +259,10 @@ def register_tokens(playground: Playground) -> None:
                 parse_special=flag_in("parse_special", parse_special),
                 top=top,
             )
-        updates = stream(
-            lambda: playground.score(request, token_of(caller, oauth_token)), SCORED_UPDATE_SECONDS
+        updates = callers.stream(
+            callers.visitor(caller, oauth_token),
+            lambda: playground.score(request, token_of(caller, oauth_token)),
+            SCORED_UPDATE_SECONDS,
         )
         last: Scoring | None = None
         async for update in updates:

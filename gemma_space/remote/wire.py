@@ -38,12 +38,29 @@ NO_ANSWER = ServerError(
     "Your text is kept. Try again in a moment; whoever runs the server can see whether it is up.",
     elsewhere=True, down=True,
 )  # fmt: skip
+SENT_ELSEWHERE = ServerError(
+    "The server sends its requests to another address, where your text was not sent.",
+    "Whoever runs the playground sets GEMMA_SPACE_ENGINE_URL to the address that answers.",
+    elsewhere=True, down=True,
+)  # fmt: skip
 log = logging.getLogger(__name__)
 
 
 @cache
 def _certificates() -> ssl.SSLContext:
     return httpx2.create_ssl_context()  # takes longer than a request to a server nearby
+
+
+async def _stay(response: httpx2.Response) -> None:
+    """Follow a server to its own https or another path, and nowhere else with somebody's text."""
+    if not response.has_redirect_location:
+        return
+    before = response.request.url
+    after = before.join(response.headers["location"])
+    secured = before.scheme == "http" and after.scheme == "https"
+    same = (before.scheme, before.port) == (after.scheme, after.port)
+    if before.host != after.host or not (same or secured):
+        raise SENT_ELSEWHERE
 
 
 async def _read_refusal(response: httpx2.Response) -> None:
@@ -55,7 +72,7 @@ def _client() -> httpx2.AsyncClient:
     """The library's client, but not for the Hub: it works offline, and reads refusals."""
     return httpx2.AsyncClient(
         verify=_certificates(),
-        event_hooks={"response": [_read_refusal]},
+        event_hooks={"response": [_stay, _read_refusal]},
         follow_redirects=True,
         timeout=None,
     )
@@ -110,7 +127,7 @@ class Wire:
                     return refusal(response.status_code, response.text)
                 listed = response.json().get("data")
                 return [item for item in listed if isinstance(item, dict)]
-        except (httpx2.HTTPError, ValueError, AttributeError, TypeError) as error:
+        except (ServerError, httpx2.HTTPError, ValueError, AttributeError, TypeError) as error:
             return in_words(error)
 
     async def _chat(

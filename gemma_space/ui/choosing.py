@@ -258,7 +258,7 @@ class Choosing:
     def _wire_load(self, context: set[Component]) -> Any:
         shown = [*self.progress(""), *self.say("")]
         loading = listen([card.load.click for card in self.cards], self.on_load, context, shown,
-                         on_error=self.load_failed)  # fmt: skip
+                         on_error=self.load_failed, counts=True)  # fmt: skip
         cancelled = listen([card.cancel.click for card in self.cards], None, cancels=[loading])
         listen([cancelled.then], lambda: self.progress(""), outputs=list(self.progress("")))
         return loading

@@ -22,12 +22,13 @@ from gradio.context import Context
 from gemma_space.alerts import errors_shown
 from gemma_space.errors import InvalidRequestError
 from gemma_space.limits import MAX_GENERATIONS
+from gemma_space.shares import Shares
 from gemma_space.visitors import Visitor, Visitors
 from gemma_space.visits import visitor_of
 
 Updates = dict[Block, Any]
 Handler = Callable[..., Any]
-_VISITORS: ContextVar[Visitors] = ContextVar("visitors")
+_ASKED: ContextVar[tuple[Visitors, Shares]] = ContextVar("asked")
 
 
 class Values(dict[Any, Any]):
@@ -50,13 +51,13 @@ class Values(dict[Any, Any]):
 
 
 @contextmanager
-def asked_by(visitors: Visitors) -> Iterator[None]:
-    """Every `listen` inside the block tells its handler who asks."""
-    mark = _VISITORS.set(visitors)
+def asked_by(visitors: Visitors, shares: Shares | None = None) -> Iterator[None]:
+    """Every `listen` inside the block tells its handler who asks, and counts what costs much."""
+    mark = _ASKED.set((visitors, shares or Shares()))
     try:
         yield
     finally:
-        _VISITORS.reset(mark)
+        _ASKED.reset(mark)
 
 
 def listen(
@@ -71,6 +72,7 @@ def listen(
     trigger_mode: Literal["once", "multiple", "always_last"] | None = None,
     show_progress: Literal["full", "minimal", "hidden"] = "hidden",
     generates: bool = False,
+    counts: bool = False,
 ) -> Any:
     """Call `handler` whenever one of `triggers` fires; no triggers means when the page loads.
 
@@ -79,7 +81,9 @@ def listen(
         inputs: passed as one mapping from component to value, unless empty.
         js: runs in the browser before the handler, or instead of it. With a handler it must not
             take inputs: a set has no order.
-        generates: it shares the places of all events that run a model, the API's included.
+        generates: it shares the places of all events that run a model, the API's included, and
+            counts.
+        counts: a stream is one of the requests that a visitor may have at once.
         on_error: what to show in place of a toast, given the error's sentence and what the
             handler was given; of a stream, with its updates so far.
 
@@ -87,7 +91,7 @@ def listen(
         the event; `.then` of it is a trigger too.
     """
     options: dict[str, Any] = {
-        "fn": _guarded(handler, on_error, _VISITORS.get(), bool(inputs))
+        "fn": _guarded(handler, on_error, bool(inputs), generates or counts)
         if handler is not None
         else None,
         "inputs": (set(inputs) if handler is not None else list(inputs)) or None,
@@ -144,11 +148,12 @@ def _page_load() -> Any:
 def _guarded(
     handler: Handler,
     on_error: Callable[..., Updates] | None,
-    visitors: Visitors,
     takes_values: bool,
+    counts: bool,
 ) -> Handler:
+    visitors, shares = _ASKED.get()
     guarded = _guarded_stream if inspect.isasyncgenfunction(handler) else _guarded_call
-    made = guarded(handler, on_error)
+    made = guarded(_counted(handler, shares) if counts else handler, on_error)
     return _asked(handler, made, visitors) if takes_values else functools.wraps(handler)(made)
 
 
@@ -178,6 +183,18 @@ def _guarded_stream(handler: Handler, on_error: Callable[..., Updates] | None) -
             if on_error is None:
                 raise
             yield on_error(_words(error), shown, *args)
+
+    return run
+
+
+def _counted(handler: Handler, shares: Shares) -> Handler:
+    """The stream, held against what its visitor has on the way already."""
+
+    async def run(values: Values, *args: Any) -> AsyncGenerator[Updates]:
+        with shares.hold(values.visitor):
+            async with aclosing(handler(values, *args)) as updates:
+                async for update in updates:
+                    yield update
 
     return run
 

@@ -173,8 +173,9 @@ class Stage:
             asked = listen([trigger], handler, context, outputs)
             # It waits in the engine, which knows its place, and not in Gradio's queue.
             replying = listen(
-                [asked.success], self.on_reply, context, outputs, on_error=self.failed
-            )
+                [asked.success], self.on_reply, context, outputs, on_error=self.failed,
+                counts=True,
+            )  # fmt: skip
             listen([replying.then], self.on_over, context, outputs)
             replies.append(replying)
         listen([self.box.stop], None, cancels=replies)

@@ -24,6 +24,10 @@ GIVEN_ADDRESS = "#given-"  # and the number of the turn; assets/js/xray.js follo
 WORD_JOINER = "\u2060"
 _MARKUP = re.compile(r"<|!(?=\[)")
 _JOINED = re.compile(f"(<|!){WORD_JOINER}")
+# Drawn, a diagram's labels are HTML: pictures that ask this server for things, and styles.
+_DIAGRAM = r"((?:`{3,}|~{3,})[ \t]*mermaid)"
+_DRAWN = re.compile(_DIAGRAM, re.IGNORECASE)
+_NOT_DRAWN = re.compile(_DIAGRAM + WORD_JOINER, re.IGNORECASE)
 # Only what Markdown is sure to read as code: a fence that opens a line, up to its own end, and a
 # span of backticks on one line, not escaped. Anything doubtful counts as text.
 _CODE = re.compile(
@@ -148,12 +152,15 @@ def is_note(value: Sequence[Shown], index: int | tuple[int, int]) -> bool:
 
 
 def escape(text: str) -> str:
-    """Text that Markdown reads neither as HTML nor as an image; code is left as it is."""
+    """Text that Markdown reads neither as HTML nor as an image; code is left as it is.
+
+    A diagram stays the code that it is.
+    """
     disarmed, end = [], 0
     for code in _CODE.finditer(text):
         disarmed += [_disarm(text[end : code.start()]), code[0]]
         end = code.end()
-    return "".join([*disarmed, _disarm(text[end:])])
+    return _DRAWN.sub(rf"\1{WORD_JOINER}", "".join([*disarmed, _disarm(text[end:])]))
 
 
 def _disarm(text: str) -> str:
@@ -162,7 +169,7 @@ def _disarm(text: str) -> str:
 
 def unescape(text: str) -> str:
     """What `escape` was given."""
-    return _JOINED.sub(r"\1", text)
+    return _JOINED.sub(r"\1", _NOT_DRAWN.sub(r"\1", text))
 
 
 # --- what a reply is asked for ------------------------------------------------------------------

@@ -9,6 +9,42 @@ from tests.browser.fake_playground import FakePlayground
 HOSTILE = '<img src=x onerror="window.hacked=1"> <b>bold</b> <start_of_turn>model **stars** $x$'
 
 
+# Each would run `window.hacked=1`, restyle the page or fetch something, were it taken at its word.
+SMUGGLED = {
+    "picture": '<img src=x onerror="window.hacked=1">',
+    "script": "<script>window.hacked=1</script>",
+    "style": "<style>body { display: none }</style>",
+    "frame": '<iframe srcdoc="<script>parent.hacked=1</script>"></iframe>',
+    "vector": '<svg><animate onbegin="window.hacked=1" attributeName=x dur=1s></svg>',
+    "form": "<form action=javascript:window.hacked=1><button>Press</button></form>",
+    "address": "[press](javascript:window.hacked=1) [press](JaVaScRiPt&colon;window.hacked=1)",
+    "spaced address": "[press](<java\tscript:window.hacked=1>) <javascript:window.hacked=1>",
+    "reference": "[press][there]\n\n[there]: javascript:window.hacked=1",
+    "page as data": "[press](data:text/html,<script>opener.hacked=1</script>)",
+    "visual basic": "[press](vbscript:hacked)",
+    "other's picture": "![pixel](http://evil.example/x.png) [![p](http://evil.example/y.png)](#)",
+    "referred picture": "![pixel][there]\n\n[there]: http://evil.example/z.png",
+    "data picture": "![pixel](data:image/svg+xml;base64,PHN2Zy8+)",
+    "formula link": "$\\href{javascript:window.hacked=1}{press}$",
+    "formula style": "$\\htmlStyle{position:fixed;inset:0}{x}$ $\\htmlId{message}{x}$",
+    "formula picture": "$\\includegraphics{http://evil.example/k.png}$",
+    "formula data": "$\\htmlData{onclick=window.hacked=1}{x} \\url{javascript:window.hacked=1}$",
+    "fence": "```html\n<img src=x onerror=window.hacked=1>\n```",
+    "fence's language": '```"><img/src=x/onerror=window.hacked=1>\nx\n```',
+    "fence that is none": "    ```\n<img src=x onerror=window.hacked=1>\n    ```",
+    "half a code": "`` ` <img src=x onerror=window.hacked=1> `` `<img src=x onerror=hacked()>",
+    "diagram": "```mermaid\ngraph TD\nA[<img src=x onerror=window.hacked=1>]\n"
+    'click A href "javascript:window.hacked=1"\n```',
+    "listed diagram": "- ~~~Mermaid\n  graph TD\n  A[<img src=/logout>]\n  ~~~",
+    "table": "|a|\n|-|\n|<img src=x onerror=window.hacked=1>|",
+    "entity": "&lt;img src=x onerror=window.hacked=1&gt;",
+    "joiners": "<\u2060img src=x onerror=window.hacked=1> <\u2060\u2060img src=x>",
+}
+
+
+PROTOCOLS = "links => links.filter((a) => a.hasAttribute('href')).map((a) => a.protocol)"
+
+
 def joined(text: str) -> str:
     """As the page shows it, with the invisible joiners."""
     return transcript.escape(text)
@@ -38,6 +74,24 @@ def test_a_reply_cannot_inject_markup(chat: ChatPage, fake: FakePlayground) -> N
     assert chat.reply.locator("img, b, script").count() == 0
     assert chat.page.evaluate("window.hacked") is None
     assert chat.reply.locator("a[href^=javascript]").count() == 0
+
+
+def test_nothing_that_can_be_smuggled_in_runs_or_fetches(
+    chat: ChatPage, fake: FakePlayground
+) -> None:
+    """All of it in one conversation, as a reply and as what a person typed."""
+    fake.words = tuple(f"\n\n{name}:\n\n{text}\n\n" for name, text in SMUGGLED.items())
+    chat.ask("\n\n".join(SMUGGLED.values()))
+    for message in (chat.reply, chat.user_messages.last):
+        markup = "script, iframe, form, object, embed, base, meta, link, img:not([alt=''])"
+        assert message.locator(f"{markup}, style, .mermaid").count() == 0
+        assert set(message.locator("a").evaluate_all(PROTOCOLS)) <= {"http:", "https:"}
+        handlers = (
+            "nodes => nodes.flatMap((n) => n.getAttributeNames()).filter((a) => /^on/.test(a))"
+        )
+        assert message.locator("*").evaluate_all(handlers) == []
+    assert chat.page.evaluate("window.hacked") is None
+    expect(chat.box).to_be_visible()
 
 
 def test_code_keeps_every_letter_and_can_be_copied(chat: ChatPage, fake: FakePlayground) -> None:

@@ -1,8 +1,10 @@
 """Replies from other servers: what is sent, what comes back, what cannot be had there."""
 
 import json
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from typing import Any
 
@@ -436,3 +438,46 @@ def test_a_full_server_follows_everything(server: StandInServer) -> None:
     assert ability.follows == EVERYTHING & ({*NEUTRAL, "seed"})
     assert (ability.scores, ability.takes_ids, ability.takes_bos) == (True, True, True)
     assert (ability.continues, ability.counts, ability.dialect) == (True, True, "fields")
+
+
+# --- another address ----------------------------------------------------------------------------
+
+
+@contextmanager
+def sending_on(target: str, paths: tuple[str, ...]) -> Iterator[str]:
+    """A server that sends requests for these paths on to `target`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            here = self.path in paths
+            self.send_response(307 if here else 200)
+            self.send_header("Location", target + self.path) if here else None
+            body = b"" if here else json.dumps({"data": [{"id": MODEL}]}).encode()
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = _answer  # noqa: N815
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("paths", [("/v1/chat/completions", "/v1/completions")], ids=str)
+def test_a_server_cannot_send_somebodys_text_elsewhere(
+    server: StandInServer, paths: tuple[str, ...]
+) -> None:
+    with sending_on(server.url, paths) as url:
+        playground = playground_on(url, models=(MODEL,), engine_key="sk-secret")
+        for ask in (chat, complete):
+            with pytest.raises(ServerError):
+                ask(playground)
+    assert server.bodies == []
+    assert server.keys == []

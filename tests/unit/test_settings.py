@@ -5,11 +5,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gemma_space.errors import SettingsError
-from gemma_space.settings import LIBRARY_DEFAULTS, Settings, set_library_defaults
+from gemma_space.settings import (
+    LIBRARY_DEFAULTS,
+    PER_VISITOR,
+    SPACE_PROXIES,
+    Settings,
+    set_library_defaults,
+)
 
 
 def read(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
@@ -179,7 +186,28 @@ def test_a_spaces_storage_keeps_downloads(
     assert (str(tmp_path / "huggingface") in found.stdout) is kept
 
 
-def test_a_space_without_storage_does_without(tmp_path: Path) -> None:
+def test_a_space_without_storage_does_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = os.environ["HF_HOME"]
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "")
     set_library_defaults({"SPACE_ID": "somebody/space", **LIBRARY_DEFAULTS}, tmp_path / "none")
     assert os.environ["HF_HOME"] == before
+    assert os.environ["FORWARDED_ALLOW_IPS"] == SPACE_PROXIES
+
+
+@pytest.mark.parametrize(
+    ("chosen", "share"),
+    [
+        ({}, 0),
+        ({"server_name": "0.0.0.0"}, PER_VISITOR),
+        ({"space_id": "somebody/space"}, PER_VISITOR),
+        ({"share": True}, PER_VISITOR),
+        ({"space_id": "somebody/space", "presenter": True}, 0),  # a room has one address
+        ({"space_id": "somebody/space", "per_visitor": 0}, 0),
+        ({"per_visitor": 7}, 7),
+    ],
+    ids=str,
+)
+def test_a_visitors_share_where_strangers_come(chosen: dict[str, Any], share: int) -> None:
+    assert Settings(**chosen).visitors_share == share

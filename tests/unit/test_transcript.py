@@ -147,3 +147,14 @@ def test_what_the_browser_keeps_comes_back() -> None:
 def test_anything_else_is_refused_in_words(value: object) -> None:
     with pytest.raises(InvalidRequestError, match="cannot be read"):
         transcript.from_stored(value)
+
+
+@pytest.mark.parametrize("fence", ["```mermaid", "~~~~ Mermaid", "- ```mermaid", "> ~~~mermaid x"])
+def test_a_diagram_stays_code(fence: str) -> None:
+    """Drawn, its labels would be HTML."""
+    text = f"See:\n\n{fence}\ngraph TD\nA[<img src=/logout>]\n"
+    shown = transcript.escape(text)
+    assert f"mermaid{transcript.WORD_JOINER}" in shown.lower()
+    assert transcript.unescape(shown) == text
+    assert transcript.unescape(transcript.escape(shown)) == shown
+    assert transcript.escape("a mermaid") == "a mermaid"

@@ -21,6 +21,7 @@ from gemma_space.errors import (
     ModelTooLargeError,
     PrecisionUnsupportedError,
     ServerClosingError,
+    TooManyRequestsError,
 )
 
 # By the first that fits; status, type, code.
@@ -30,6 +31,7 @@ KINDS: tuple[tuple[type[GemmaSpaceError], int, str, str | None], ...] = (
     (PrecisionUnsupportedError, 400, "invalid_request_error", "precision_unsupported"),
     (ModelNotFoundError, 404, "invalid_request_error", "model_not_found"),
     (BusyError, 429, "rate_limit_error", "queue_full"),
+    (TooManyRequestsError, 429, "rate_limit_error", "rate_limit_exceeded"),
     (ServerClosingError, 503, "server_error", "server_closing"),
     (ModelTooLargeError, 503, "server_error", "model_too_large"),
     (DownloadError, 503, "server_error", "download_failed"),
@@ -69,8 +71,9 @@ def error_answer(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]
     said = worded(error)
     status, kind, code = _kind(said)
     body = {"message": str(said), "type": kind, "param": _param(said), "code": code}
-    headers = {"Retry-After": str(RETRY_SECONDS)} if status in (429, 503) else {}
-    if isinstance(said, BusyError | ServerClosingError):
+    seconds = said.retry_seconds if isinstance(said, TooManyRequestsError) else RETRY_SECONDS
+    headers = {"Retry-After": str(seconds)} if status in (429, 503) else {}
+    if isinstance(said, BusyError | ServerClosingError | TooManyRequestsError):
         headers["x-should-retry"] = "true"
     return status, {"error": body}, headers
 

