@@ -274,7 +274,7 @@ def _text(value: Mapping[Any, Any], name: str) -> str:
     text = value.get(name, "")
     if not isinstance(text, str):
         raise _unreadable()
-    return text
+    return text.encode(errors="replace").decode()  # a file may hold half a character
 
 
 def _unreadable() -> InvalidRequestError:
