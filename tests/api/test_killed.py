@@ -11,6 +11,7 @@ import psutil
 import pytest
 from gradio_client import Client
 
+from gemma_space.fetching import CHUNK_BYTES
 from gemma_space.kept_files import HOUR_SECONDS, sha256
 from tests import large_checkpoint, stand_in_hub
 from tests import tiny_checkpoints as tiny
@@ -22,6 +23,8 @@ from tests.tiny_checkpoints import Checkpoints
 
 SLOW = "google/gemma-3-1b-it"
 WEIGHTS = "model.safetensors"
+# In the middle of the weights, with a part of them on the disk.
+STALLED = Fault("safetensors", "stall", times=None, after_bytes=2 * CHUNK_BYTES, seconds=600)
 
 
 @pytest.fixture
@@ -34,7 +37,8 @@ def hub(checkpoints: Checkpoints) -> Iterator[StandInHub]:
 @pytest.fixture
 def start(hub: StandInHub, tmp_path: Path) -> Callable[[], Any]:
     """Starts the app, each time in the same home."""
-    return lambda: running(tmp_path / "home", hub, GEMMA_SPACE_MAX_NEW_TOKENS="8000")
+    told = {"GEMMA_SPACE_MAX_NEW_TOKENS": "8000", "HF_HUB_DOWNLOAD_TIMEOUT": "600"}
+    return lambda: running(tmp_path / "home", hub, **told)
 
 
 def begin(app: App, endpoint: str, **arguments: Any) -> Iterator[str]:
@@ -61,7 +65,7 @@ def test_killed_while_downloading_loading_and_writing_it_leaves_nothing_behind(
     hub: StandInHub, start: Callable[[], Any], checkpoints: Checkpoints
 ) -> None:
     large = str(checkpoints.variant("large", large_checkpoint.write))
-    hub.faults.append(Fault("safetensors", "slow", times=None, bytes_per_second=500))
+    hub.faults.append(STALLED)
     with start() as app:
         children = begun_download(app)
         assert children
@@ -92,7 +96,7 @@ def test_killed_while_downloading_loading_and_writing_it_leaves_nothing_behind(
 def test_what_the_machines_own_end_left_on_the_disk_is_swept_at_the_next_start(
     hub: StandInHub, start: Callable[[], Any]
 ) -> None:
-    hub.faults.append(Fault("safetensors", "slow", times=None, bytes_per_second=500))
+    hub.faults.append(STALLED)
     with start() as app:
         for process in [*begun_download(app), app.process]:
             process.kill()

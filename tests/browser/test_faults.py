@@ -1,13 +1,11 @@
-"""What goes wrong around a page: a server that is killed, a browser that goes, files of any shape."""
+"""What goes wrong around a page: its server is killed, its browser goes, its files are odd."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import BrowserContext, expect
 
@@ -19,6 +17,7 @@ from gemma_space.ui import transcript
 from tests import stand_in_hub
 from tests import tiny_checkpoints as tiny
 from tests.api.conftest import free_port
+from tests.api.test_shutdown import until
 from tests.browser.chat_page import ChatPage
 from tests.browser.conftest import served
 from tests.running_app import running
@@ -26,16 +25,18 @@ from tests.tiny_checkpoints import Checkpoints, no_hub
 
 # What a page says while its server is away.
 AWAY = ["503 (Service Unavailable)", "Failed to fetch", "ERR_CONNECTION", "ERR_INCOMPLETE",
-        "Connection errored out", "Could not", "Server stopped"]  # fmt: skip
+        "Connection errored out", "Server stopped"]  # fmt: skip
 
 
-def ask_for_a_long_reply(chat: ChatPage) -> None:
+def ask_for_a_long_reply(chat: ChatPage, text: str) -> None:
     """Send a message and wait for the first of eight thousand tokens."""
     chat.open_settings()
     number = chat.page.get_by_label("number input for Max new tokens").first
     number.fill("8000")
     number.press("Enter")
-    chat.send("Hello <there>")
+    before = chat.replies.count()
+    chat.send(text)
+    expect(chat.replies).to_have_count(before + 1)
     expect(chat.reply).not_to_be_empty()
 
 
@@ -56,15 +57,94 @@ def test_a_server_killed_in_the_middle_of_a_reply_costs_no_conversation(
         with running(home, hub, port=port, **told) as app:
             chat = ChatPage(new_context().new_page(), app.url).open()
             chat.ask("Before")
-            earlier = chat.reply.inner_text()
-            ask_for_a_long_reply(chat)
+            earlier = chat.stored()[0]["messages"]
+            ask_for_a_long_reply(chat, "Hello <there>")
             app.process.kill()
             app.process.wait()
         expect(chat.user_messages).to_have_count(2)
         with running(home, hub, port=port, **told):
             chat.reload()
             expect(chat.user_messages).to_have_text(["Before", transcript.escape("Hello <there>")])
-            expect(chat.replies.first).to_have_text(earlier)
+            assert chat.stored()[0]["messages"][:2] == earlier
             chat.button("Try again").click()
             chat.finished()
             expect(chat.replies).to_have_count(2)
+
+
+# --- the browser goes ----------------------------------------------------------------------------
+
+
+def test_a_page_closed_in_the_middle_of_a_reply_frees_the_engine(
+    checkpoints: Checkpoints, new_context: Callable[..., BrowserContext]
+) -> None:
+    rows = served_checkpoints([str(checkpoints.folder(tiny.GEMMA_3))])
+    chosen = Settings(max_new_tokens=8000)
+    playground = Playground(rows, Access(probe=no_hub), chosen)
+
+    def is_idle() -> bool:
+        status = playground.library.status()
+        return status.queue == 0 and all(row.leases == 0 for row in status.loaded)
+
+    with served(playground, settings=chosen) as url:
+        context = new_context()
+        chat = ChatPage(context.new_page(), url).open()
+        ask_for_a_long_reply(chat, "Hello")
+        assert not is_idle()
+        context.close()
+        until(is_idle)
+
+
+# --- files are odd -------------------------------------------------------------------------------
+
+TEXTS = st.text(st.characters(exclude_categories=[]), max_size=6) | st.sampled_from(
+    ["user", "assistant", "model", "system", "text", "__proto__", "\ud83e",
+     "gemma-space-conversation"]
+)  # fmt: skip
+NAMES = st.sampled_from(["role", "content", "footer", "title", "messages", "record", "type",
+                         "text", "format", "version", "system_prompt", "__proto__"])  # fmt: skip
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES | TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+MESSAGE = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "model", "system"]), "content": TEXTS},
+    optional={"footer": st.dictionaries(NAMES, TEXTS | JSON, max_size=4)},
+)
+FILES = JSON | st.lists(MESSAGE | JSON, max_size=3) | st.fixed_dictionaries(
+    {"messages": st.lists(MESSAGE, max_size=3)},
+    optional={"title": JSON, "system_prompt": JSON, "format": JSON, "version": JSON},
+)  # fmt: skip
+READ = """(texts) => texts.map((text) => {
+  try {
+    const read = GemmaSpace.transfer.fromJson(text);
+    return JSON.stringify({messages: read.messages, title: GemmaSpace.store.titleOf(read)});
+  } catch (error) {
+    if (!(error instanceof GemmaSpace.transfer.ImportProblem)) throw error;
+    return JSON.stringify({problem: error.message});
+  }
+})"""
+
+
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
+@given(files=st.lists(FILES, min_size=20, max_size=40))
+def test_a_file_of_any_shape_is_a_conversation_or_a_sentence(
+    chat: ChatPage, files: list[Any]
+) -> None:
+    for text in chat.page.evaluate(READ, [json.dumps(value) for value in files]):
+        told = json.loads(text)
+        if "problem" in told:
+            assert told["problem"].endswith(".")
+        else:
+            opened = transcript.from_stored(told["messages"])
+            assert len(opened) == len(told["messages"])
+
+
+def test_half_a_character_in_a_file_costs_no_conversation(chat: ChatPage) -> None:
+    chat.import_text(
+        '[{"role": "user", "content": "half \\ud83e"}, {"role": "model", "content": "b"}]'
+    )
+    expect(chat.user_messages).to_have_text("half ?")
+    chat.ask("And now?")
+    chat.reload()
+    expect(chat.replies).to_have_count(2)

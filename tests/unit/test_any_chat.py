@@ -25,7 +25,8 @@ MARKED = "\U000f0000\U000f0001"  # what transformers marks control tokens with, 
 # A word joiner and the like stay; "▁" is how the vocabulary writes a space.
 LETTERS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="▁" + MARKED))
 MARKS = st.sampled_from([
-    "<bos>", "<eos>", "<pad>", "<unused7>", "<start_of_turn>", "<end_of_turn>", "<|turn>", "<turn|>",
+    "<bos>", "<eos>", "<pad>", "<unused7>", "<start_of_turn>", "<end_of_turn>", "<|turn>",
+    "<turn|>",
     "<start_of_turn>model\n", "<end_of_turn>\n", "<|turn>system\n", "<|channel>", "<channel|>",
     "<|tool_response>", "<start_of", "_turn>", "<|tu", "rn>", "user\n", "model\n", " ", "\n\n",
     "<start_of\U000f0000_turn>", "\U000f0000<bos>\U000f0001", "{{ bos_token }}", "{% raw %}",
@@ -142,8 +143,7 @@ def test_what_does_not_fit_leaves_by_whole_turns_from_the_oldest_end(
     limit = int(share * len(whole.token_ids))
     try:
         prompt = rendered(checkpoint, messages, system, limit)
-    except ContextLengthError as error:
-        assert f"{limit:,}" in error.message
+    except ContextLengthError:  # its words are another test's
         return
     assert prompt is not None
     assert len(prompt.token_ids) <= limit
