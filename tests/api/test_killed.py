@@ -43,9 +43,9 @@ def start(hub: StandInHub, tmp_path: Path) -> Callable[[], Any]:
 
 def begin(app: App, endpoint: str, **arguments: Any) -> Iterator[str]:
     """Call an endpoint; the lines of its stream as they come."""
-    asked = httpx.post(f"{app.url}gradio_api/call/v2/{endpoint}", json=arguments, timeout=60)
+    asked = httpx.post(f"{app.url}gradio_api/call/v2/{endpoint}", json=arguments, timeout=None)
     address = f"{app.url}gradio_api/call/{endpoint}/{asked.json()['event_id']}"
-    with httpx.stream("GET", address, timeout=60) as told:
+    with httpx.stream("GET", address, timeout=None) as told:
         yield from told.iter_lines()
 
 

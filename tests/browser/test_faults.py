@@ -141,9 +141,8 @@ def test_a_file_of_any_shape_is_a_conversation_or_a_sentence(
 
 
 def test_half_a_character_in_a_file_costs_no_conversation(chat: ChatPage) -> None:
-    chat.import_text(
-        '[{"role": "user", "content": "half \\ud83e"}, {"role": "model", "content": "b"}]'
-    )
+    messages = [{"role": "user", "content": "half \ud83e"}, {"role": "model", "content": "b"}]
+    chat.import_text(json.dumps({"system_prompt": "\ud83e", "messages": messages}))
     expect(chat.user_messages).to_have_text("half ?")
     chat.ask("And now?")
     chat.reload()
