@@ -1,5 +1,6 @@
 """A server killed in the middle of everything (`kill -9`, or the machine's own end) comes back."""
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +10,6 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from gradio_client import Client
 
 from gemma_space.fetching import CHUNK_BYTES
 from gemma_space.kept_files import HOUR_SECONDS, sha256
@@ -49,6 +49,13 @@ def begin(app: App, endpoint: str, **arguments: Any) -> Iterator[str]:
         yield from told.iter_lines()
 
 
+def ended(lines: Iterator[str]) -> dict[str, Any]:
+    """The last update of a call that went well."""
+    *_, event, data = [line for line in lines if line]
+    assert event == "event: complete"
+    return json.loads(data.removeprefix("data: "))[0]
+
+
 def partials(app: App) -> list[Path]:
     return list(app.home.glob("hf/hub/models--*/blobs/*.incomplete"))
 
@@ -81,12 +88,9 @@ def test_killed_while_downloading_loading_and_writing_it_leaves_nothing_behind(
         assert partials(app) == []
     hub.faults.clear()
     with start() as app:
-        client = Client(app.url, verbose=False)
         for model in (SLOW, large):
-            assert (
-                client.predict(model=model, precision="fp32", api_name="/load")["phase"] == "ready"
-            )
-        answer = client.predict("What is a token?", model=DEMO, api_name="/chat")
+            assert ended(begin(app, "load", model=model, precision="fp32"))["phase"] == "ready"
+        answer = ended(begin(app, "chat", message="What is a token?", model=DEMO))
         assert answer["finish_reason"] == "stop"
         brought = next(app.home.glob(f"hf/hub/models--*/snapshots/*/{WEIGHTS}"))
         assert sha256(brought) == sha256(hub.files[SLOW] / WEIGHTS)
