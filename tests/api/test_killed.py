@@ -51,9 +51,10 @@ def begin(app: App, endpoint: str, **arguments: Any) -> Iterator[str]:
 
 def ended(lines: Iterator[str]) -> dict[str, Any]:
     """The last update of a call that went well."""
-    *_, event, data = [line for line in lines if line]
-    assert event == "event: complete"
-    return json.loads(data.removeprefix("data: "))[0]
+    told = [line for line in lines if line not in ("", "data: null")]
+    assert "event: complete" in told[-2:]
+    data = [line for line in told if line.startswith("data: ")]
+    return json.loads(data[-1].removeprefix("data: "))[0]
 
 
 def partials(app: App) -> list[Path]:
