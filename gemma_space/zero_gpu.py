@@ -19,7 +19,8 @@ from gemma_space import loading, memory
 from gemma_space.engine import borrowed
 from gemma_space.engine.borrowed import AdapterFiles, Item, Job, Ready, Weights
 from gemma_space.engine.pace import Pace, Stopwatch
-from gemma_space.errors import GemmaSpaceError
+from gemma_space.engine.request import Look
+from gemma_space.errors import GemmaSpaceError, GenerationError
 from gemma_space.following import LoadCancelledError
 from gemma_space.gpu_refusals import refusals_in_words
 from gemma_space.lease import ModelKey, Report, ServedModel
@@ -101,6 +102,19 @@ class ZeroGpuEngine:
     ) -> Iterator[GenerationChunk]:
         """As `BatchEngine.score`."""
         return self._follow(token_ids, None, 0, top, max_time)
+
+    def examine(
+        self, token_ids: tuple[int, ...], look: Look, *, max_time: float | None = None
+    ) -> Iterator[GenerationChunk]:
+        """Not here: whole rows of logits do not leave the process that has the GPU.
+
+        Raises:
+            GenerationError: always.
+        """
+        raise GenerationError(
+            "Precisions cannot be compared where the GPU comes and goes with each request.",
+            "Run the app on your own machine, or on a Space with a GPU of its own.",
+        )
 
     def _follow(
         self,

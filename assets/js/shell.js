@@ -39,6 +39,19 @@
     return made;
   };
 
+  // ------------------------------------------------------------ keyboard
+
+  // Boxes in which Enter begins a new line.
+  const RUNS = { prompt: "run", "compare-text": "compare-run" };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    const box = Object.keys(RUNS).find((id) => event.target.closest?.(`#${id}`));
+    if (!box) return;
+    event.preventDefault();
+    document.getElementById(RUNS[box])?.click();
+  });
+
   // ------------------------------------------------------------ light and dark
 
   const chosenTheme = () => {

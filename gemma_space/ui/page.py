@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from gemma_space.catalog import Checkpoint
 from gemma_space.playground import Playground
 from gemma_space.precision_report import PrecisionReports
 from gemma_space.settings import Settings
@@ -63,15 +64,13 @@ def build(playground: Playground, settings: Settings) -> None:
             compared = compare_tab.build(playground, prompt.widgets.bench, opened)
         with chat:  # a reply's prompt can be taken to the tab beside it
             replies = chat_tab.build(playground, panel, kept, tabs, examples, prompt.target)
+        first = playground.library.find(playground.default_model)
+        reports = _reports(playground, panel, first, settings)
         with (
             gr.Tab("Models", id="models", elem_id="models-tab") as tab,
             gr.Column(elem_id="models"),
         ):
-            first = playground.library.find(playground.default_model)
             models = ModelsTab.build(playground.library, tab, first, lends)
-        with gr.Tab("Precision", id="precision"), gr.Column(elem_id="precision-tab"):
-            reports = PrecisionReports(playground.library, settings.max_time or None)
-            report = ReportTab.build(reports, playground.library, panel, first)
     notice = terms_notice(
         row
         for row in playground.library.choices()
@@ -80,7 +79,7 @@ def build(playground: Playground, settings: Settings) -> None:
     if notice:
         gr.HTML(notice, elem_id="terms-notice")
     choosing = Choosing(playground.library, panel, (panel.card, models.card))
-    changes = choosing.wire(uses=[*replies, *prompt.wire(), *compared, *report.wire()])
+    changes = choosing.wire(uses=[*replies, *prompt.wire(), *compared, *reports])
     prompt.wire_files(choosing)
     models_tab.wire(
         models, choosing, access, tabs, [*(event.then for event in changes), who.changed.change]
@@ -90,6 +89,21 @@ def build(playground: Playground, settings: Settings) -> None:
     choosing.wire_access(access.wire(), who.changed.change)
     # On a phone the sidebar opens over the page; nobody came for that.
     listen([], None, js="() => GemmaSpace.closeSidebarOnPhone()")
+
+
+def _reports(
+    playground: Playground, panel: ModelPanel, first: Checkpoint, settings: Settings
+) -> list[Any]:
+    """The Precision tab, where whole predictions can be compared: in this process alone.
+
+    Returns:
+        the events that use a model.
+    """
+    if playground.library.is_remote or settings.zero_gpu:
+        return []
+    with gr.Tab("Precision", id="precision"), gr.Column(elem_id="precision-tab"):
+        reports = PrecisionReports(playground.library, settings.max_time or None)
+        return ReportTab.build(reports, playground.library, panel, first).wire()
 
 
 def launch_options(assets: Path) -> dict[str, Any]:

@@ -57,6 +57,15 @@ def test_a_real_completion(real_chat: ChatPage, real_server: tuple[Playground, s
     expect(completion(real_chat)).not_to_have_value("")
 
 
+@pytest.mark.parametrize("keys", ["Control+Enter", "Meta+Enter"])
+def test_the_keyboard_runs_what_is_written(tab: ChatPage, fake: FakePlayground, keys: str) -> None:
+    prompt(tab).fill("Once")
+    prompt(tab).press("Enter")
+    prompt(tab).press(keys)
+    expect(footer(tab)).to_contain_text("Ended its turn")
+    expect(prompt(tab)).to_have_value("Once\n")  # Enter alone is a line, and the last one is not
+
+
 def test_run_and_continue_from_output(tab: ChatPage, fake: FakePlayground) -> None:
     prompt(tab).fill("Once upon a time")
     expect(tab.page.locator("#token-count")).to_contain_text("5 of 2,048 tokens")

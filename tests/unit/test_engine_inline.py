@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from gemma_space.engine.batch import BatchEngine
-from gemma_space.errors import GenerationError
+from gemma_space.errors import InvalidRequestError
 from tests import tiny_checkpoints as tiny
 from tests.tiny_checkpoints import Checkpoints
 from tests.unit.test_engine_exact import WORDS, at_once, speak
@@ -72,7 +72,7 @@ def test_one_callers_failure_is_not_the_others(engine: BatchEngine, model: Any) 
     one = request(2)
     good: Any = engine.stream(tuple(one.ids), one.params)
     ids = [next(good).token_id for _ in range(3)]
-    with pytest.raises(GenerationError, match="does not know"):
+    with pytest.raises(InvalidRequestError, match="does not know"):
         list(engine.stream((10**6,), greedy(max_new_tokens=2)))
     ids += [chunk.token_id for chunk in good]
     assert [i for i in ids if i is not None] == alone(model, 2)
