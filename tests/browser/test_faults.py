@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import BrowserContext, expect
@@ -28,12 +29,18 @@ AWAY = ["503 (Service Unavailable)", "Failed to fetch", "ERR_CONNECTION", "ERR_I
         "Connection errored out", "Server stopped"]  # fmt: skip
 
 
+def until_ready(url: str) -> None:
+    """Wait for the model, which loads behind the page."""
+    until(lambda: httpx.get(f"{url}healthz", timeout=None).json()["ready"])
+
+
 def ask_for_a_long_reply(chat: ChatPage, text: str) -> None:
     """Send a message and wait for the first of eight thousand tokens."""
     chat.open_settings()
     number = chat.page.get_by_label("number input for Max new tokens").first
     number.fill("8000")
     number.press("Enter")
+    chat.page.get_by_label("Ignore the end-of-turn token").first.check()
     before = chat.replies.count()
     chat.send(text)
     expect(chat.replies).to_have_count(before + 1)
@@ -55,6 +62,7 @@ def test_a_server_killed_in_the_middle_of_a_reply_costs_no_conversation(
     home, port = tmp_path / "home", free_port()
     with stand_in_hub.serve() as hub:
         with running(home, hub, port=port, **told) as app:
+            until_ready(app.url)
             chat = ChatPage(new_context().new_page(), app.url).open()
             chat.ask("Before")
             earlier = chat.stored()[0]["messages"]
@@ -62,7 +70,8 @@ def test_a_server_killed_in_the_middle_of_a_reply_costs_no_conversation(
             app.process.kill()
             app.process.wait()
         expect(chat.user_messages).to_have_count(2)
-        with running(home, hub, port=port, **told):
+        with running(home, hub, port=port, **told) as app:
+            until_ready(app.url)
             chat.reload()
             expect(chat.user_messages).to_have_text(["Before", transcript.escape("Hello <there>")])
             assert chat.stored()[0]["messages"][:2] == earlier
