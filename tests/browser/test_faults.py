@@ -40,7 +40,8 @@ def ask_for_a_long_reply(chat: ChatPage, text: str) -> None:
     number = chat.page.get_by_label("number input for Max new tokens").first
     number.fill("8000")
     number.press("Enter")
-    chat.page.get_by_label("Ignore the end-of-turn token").first.check()
+    chat.page.get_by_role("button", name="Advanced").click()
+    chat.page.get_by_label("Ignore the end-of-turn token").check()
     before = chat.replies.count()
     chat.send(text)
     expect(chat.replies).to_have_count(before + 1)
