@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
-
-from gemma_space.errors import ContextLengthError, InvalidRequestError
+from gemma_space.errors import ContextLengthError, InvalidRequestError, LoadError
 from gemma_space.types import Message, Variant
 
 FOLDED = "This model takes no system prompt, so it was put in front of the first message."
@@ -66,6 +64,7 @@ def render(
     Raises:
         InvalidRequestError: nothing to answer, or the checkpoint has no chat template.
         ContextLengthError: the last message alone does not fit, with both counts.
+        LoadError: the checkpoint's template fails.
     """
     if not getattr(tokenizer, "chat_template", None):
         require_chat_format("base")
@@ -139,7 +138,7 @@ def takes_system(tokenizer: Any) -> bool:
     probe = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
     try:
         tokenizer.apply_chat_template(probe, tokenize=False)
-    except jinja2.exceptions.TemplateError:
+    except Exception:  # it refuses in its own ways
         return False
     return True
 
@@ -182,14 +181,20 @@ def _render(
         conversation[0]["content"] = f"{system.strip()}\n\n{conversation[0]['content']}"
     elif system:
         conversation.insert(0, {"role": "system", "content": system})
-    ids: list[int] = tokenizer.apply_chat_template(
-        conversation,
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=False,
-        sanitize_control_tokens=True,  # what a visitor types stays text
-        **switch,
-    )
+    try:
+        ids: list[int] = tokenizer.apply_chat_template(
+            conversation,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=False,
+            sanitize_control_tokens=True,  # what a visitor types stays text
+            **switch,
+        )
+    except Exception as error:  # a template is somebody's program, and raises what it likes
+        raise LoadError(
+            f"This model's chat template fails ({type(error).__name__}).",
+            "Use the Prompt tab, or choose another model.",
+        ) from error
     return with_one_bos(ids, tokenizer.bos_token_id)
 
 

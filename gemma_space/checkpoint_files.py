@@ -28,7 +28,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from disk; empty when there is none or it cannot be read."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -107,6 +107,6 @@ def _read_header(file: Path) -> dict[str, Any]:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             header = json.loads(stream.read(min(length, 100_000_000)))
-    except (OSError, ValueError, struct.error):
+    except (OSError, ValueError, RecursionError, struct.error):
         return {}
     return header if isinstance(header, dict) else {}

@@ -27,14 +27,15 @@ class GemmaSpaceError(Exception):
     """An expected failure, worded for the person who caused or met it.
 
     Args:
-        message: what happened, one sentence, ending in a full stop.
+        message: what happened, one sentence, ending in a full stop. It may quote what somebody
+            sent: half a character in it, which no answer could carry, becomes a question mark.
         hint: what to do next, one sentence; may be empty.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = message.encode(errors="replace").decode()
         self.hint = hint
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()

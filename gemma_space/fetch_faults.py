@@ -4,6 +4,7 @@ Knows the Hub client's errors and what its answers mean for the next attempt. Do
 that is, nor how a failure reads; `downloads` does.
 """
 
+import os
 from errno import EDQUOT, ENOSPC
 from typing import Any
 from urllib.parse import urlsplit
@@ -84,7 +85,7 @@ def explain(error: BaseException) -> dict[str, Any]:
     if isinstance(error, (OfflineModeIsEnabled, LocalEntryNotFoundError)):
         return {"failed": "unreachable"}
     if isinstance(error, OSError) and error.errno is not None:
-        return {"failed": "disk", "error": type(error).__name__}
+        return {"failed": "disk", "error": os.strerror(error.errno).lower()}
     if isinstance(error, httpx2.ConnectError):
         return {"failed": "unreachable"}
     # A broken connection, a wrong length, or whatever else the next attempt may not meet.

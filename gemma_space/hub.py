@@ -85,7 +85,7 @@ def own_token() -> str | None:
     """The token of whoever runs this server: `HF_TOKEN`, or the login saved on this machine."""
     try:
         return clean_token(get_token())
-    except ValueError:
+    except (ValueError, OSError):  # no token, or an HF_HOME that is no folder to be read
         return None
 
 

@@ -29,7 +29,7 @@ from gemma_space import memory
 from gemma_space.catalog import Checkpoint
 from gemma_space.chat import turn_end_ids
 from gemma_space.checkpoint_files import read_json, stop_ids_of
-from gemma_space.errors import LoadError, ModelTooLargeError
+from gemma_space.errors import GemmaSpaceError, LoadError, ModelTooLargeError
 from gemma_space.following import FollowedLoad, LoadCancelledError
 from gemma_space.reading import ReadAhead
 from gemma_space.types import Attention, Precision
@@ -152,14 +152,18 @@ def load_tokenizer(folder: Path) -> Any:
     """The folder's own tokenizer, from its own files, with no token and no network.
 
     Raises:
-        LoadError: there is none; the library would make one up that knows five tokens.
+        LoadError: there is none, or it is damaged. Where there is none, the library would make one
+            up that knows five tokens.
     """
     if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
         raise LoadError(
             "There is no tokenizer in this checkpoint.",
             "It needs a tokenizer.json or a tokenizer.model beside its config.json.",
         )
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, token=False)
+    with failures_in_words(
+        "The tokenizer of this checkpoint", "Its files may be damaged or incomplete."
+    ):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, token=False)
     tokenizer.model_max_length = sys.maxsize  # lengths are checked, and worded, elsewhere
     return tokenizer
 
@@ -169,9 +173,9 @@ def failures_in_words(subject: str, likely: str) -> Iterator[None]:
     """Turn what torch and transformers raise while loading into one sentence about `subject`."""
     try:
         yield
-    except (
-        OSError, ValueError, KeyError, RuntimeError, SafetensorError, ImportError, MemoryError,
-    ) as error:  # fmt: skip
+    except (GemmaSpaceError, LoadCancelledError):
+        raise
+    except Exception as error:  # what somebody's files make the libraries raise is of any class
         if memory.ran_out(error):
             raise ModelTooLargeError(
                 f"{subject} did not fit into the device's memory.",

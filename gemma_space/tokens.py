@@ -47,8 +47,10 @@ class ReplyText:
         if self.stopped or not piece:
             return self.stopped
         self._held += piece
-        at = min((i for s in self._stop if (i := self._held.find(s)) >= 0), default=-1)
-        if at >= 0:
+        found = [(i + len(s), i) for s in self._stop if (i := self._held.find(s)) >= 0]
+        if found:
+            # The one that is complete first, so that it does not matter how the text is divided.
+            _, at = min(found)
             self.text += self._held[:at]
             self._held = ""
             self.stopped = True

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
-
 from gemma_space.errors import InvalidRequestError
 
 # What opens and closes a turn, by generation: Gemma 1 to 3n, Gemma 4.
@@ -121,7 +119,7 @@ def render(tokenizer: Any, chat: Sequence[tuple[str, str]]) -> str:
         rendered: str = tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True
         )
-    except (jinja2.TemplateError, TypeError) as error:  # a template fails in its own ways
+    except Exception as error:  # a template refuses and fails in its own ways
         raise InvalidRequestError(
             f"This model's chat format takes no plain {chat[0][0]} turn.",
             "Write the turns yourself, as the model's card shows them.",

@@ -85,6 +85,6 @@ def _read(data: object) -> dict[str, Any]:
     identity, system = given.get("id"), given.get("system_prompt")
     return {
         "id": identity[:MAX_ID] if isinstance(identity, str) else "",
-        "system_prompt": system if isinstance(system, str) else "",
+        "system_prompt": transcript.sendable(system) if isinstance(system, str) else "",
         "messages": given.get("messages", []),
     }

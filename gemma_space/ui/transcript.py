@@ -277,11 +277,16 @@ def _stored_turn(item: object) -> Turn:
     )
 
 
+def sendable(text: str) -> str:
+    """A text without halves of characters, as a file may hold them: no answer could carry one."""
+    return text.encode(errors="replace").decode()
+
+
 def _text(value: Mapping[Any, Any], name: str) -> str:
     text = value.get(name, "")
     if not isinstance(text, str):
         raise _unreadable()
-    return text
+    return sendable(text)
 
 
 def _unreadable() -> InvalidRequestError:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from huggingface_hub import constants
 
 from gemma_space import description, hub
 from gemma_space.access import Access
@@ -126,6 +127,15 @@ def test_the_machines_own_token_is_never_sent(
 
 
 # --- tokens --------------------------------------------------------------------------------------
+
+
+def test_a_home_that_cannot_be_read_holds_no_login(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It must not keep the server from starting."""
+    (tmp_path / "home").write_text("a file where a folder should be")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "home" / "token"))
+    assert hub.own_token() is None
 
 
 @pytest.mark.parametrize("raw", ["", "  ", None, "\n\t"])

@@ -5,10 +5,12 @@ large files are on the loopback interface.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ import pytest
 from gemma_space import downloads, fetching, hub, kept_files
 from gemma_space.downloads import DownloadCancelledError, Downloads
 from gemma_space.errors import DownloadError
+from gemma_space.fetch_faults import explain
 from gemma_space.kept_files import sha256
 from tests import stand_in_hub
 from tests.hub_faults import Fault
@@ -288,8 +291,30 @@ def test_a_cache_that_cannot_be_written_is_told(stand_in: StandInHub) -> None:
     cache = Path(hub.cache())
     cache.parent.mkdir(exist_ok=True)
     cache.write_text("a file where a folder should be")
-    with pytest.raises(DownloadError, match="could not be written"):
+    with pytest.raises(DownloadError, match=r"could not be written here \([a-z ]+\)"):
         bring()
+
+
+@http_only
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits there")
+def test_a_disk_that_takes_no_more_in_the_middle_of_a_file_is_told(stand_in: StandInHub) -> None:
+    """Its end is a limit of this process and its children, met by a real write."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MEGABYTE, before[1]))
+    try:
+        with pytest.raises(DownloadError, match=r"could not be written here \(file too large\)"):
+            bring()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert partials() == []
+    assert_whole(bring(), stand_in)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_named(number: int) -> None:
+    assert explain(OSError(number, "of the system")) == {"failed": "disk_full"}
 
 
 # --- cancel --------------------------------------------------------------------------------------

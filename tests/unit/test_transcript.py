@@ -1,8 +1,11 @@
 """A conversation between the chat component, the browser's storage and the model."""
 
+import contextlib
 import json
+from dataclasses import fields
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from gemma_space.errors import InvalidRequestError
 from gemma_space.types import Message
 from gemma_space.ui import transcript
+from gemma_space.ui.provenance import Provenance
 from gemma_space.ui.transcript import Footer, Turn
 
 DONE = Footer(title="Ended its turn", log="5 + 7 tokens", detail="bf16 · seed 1")
@@ -158,3 +162,51 @@ def test_a_diagram_stays_code(fence: str) -> None:
     assert transcript.unescape(shown) == text
     assert transcript.unescape(transcript.escape(shown)) == shown
     assert transcript.escape("a mermaid") == "a mermaid"
+
+
+# --- what somebody else may have written ---------------------------------------------------------
+
+# As browsers hand it over: a title cut in the middle of a character has half of one.
+ODD_TEXTS = st.text(st.characters(exclude_categories=[]), max_size=8) | st.sampled_from(
+    ["user", "assistant", "system", "Thinking", "\ud83e", "<b>", "![", "`", "#given-0"]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | ODD_TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ODD_TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = {"role", "content", "thinking", "footer"}
+RECORDS = st.dictionaries(st.sampled_from([f.name for f in fields(Provenance)]), JSON)
+STORED = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant"]), "content": ODD_TEXTS},
+    optional={
+        "thinking": ODD_TEXTS,
+        "footer": JSON | st.fixed_dictionaries(
+            {"title": ODD_TEXTS},
+            optional={"log": ODD_TEXTS, "detail": ODD_TEXTS, "record": JSON | RECORDS},
+        ),
+    },
+)  # fmt: skip
+
+
+def shown_and_kept(value: object) -> list[Turn]:
+    """The turns of a stored conversation, after a round through the component and the storage."""
+    turns = transcript.from_stored(value)
+    shown = transcript.show(turns)
+    orjson.dumps(shown)  # as Gradio does
+    again = transcript.read(as_gradio_hands_it_back(shown))
+    orjson.dumps(transcript.to_stored(again))
+    assert "".join(turn.text for turn in again) == "".join(turn.text for turn in turns)
+    return turns
+
+
+@given(st.lists(STORED, max_size=4))
+def test_a_conversation_of_any_texts_is_shown(value: list[dict[str, Any]]) -> None:
+    turns = shown_and_kept(value)
+    assert [turn.role for turn in turns] == [item["role"] for item in value]
+
+
+@given(JSON | st.lists(JSON | STORED | st.dictionaries(st.sampled_from(sorted(KEYS)), JSON)))
+def test_any_json_is_a_conversation_or_refused_in_words(value: object) -> None:
+    with contextlib.suppress(InvalidRequestError):
+        shown_and_kept(value)
