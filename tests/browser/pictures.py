@@ -196,7 +196,8 @@ def page_and_stage() -> Iterator[tuple[str, str]]:
 def take(browser: Browser, name: str, url: str) -> None:
     """One picture, in a browser of its own."""
     drive, options = PICTURES[name]
-    context = browser.new_context(**(options | {"locale": "en-US"}))
+    chosen: Any = options | {"locale": "en-US"}
+    context = browser.new_context(**chosen)
     page = context.new_page()
     page.set_default_timeout(PATIENCE_MS)
     drive(page, url)

@@ -40,7 +40,10 @@ READ = """(texts) => texts.map((text) => {
 })"""
 
 
-@settings(max_examples=8, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=8,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(files=st.lists(FILES, min_size=20, max_size=40))
 def test_a_file_of_any_shape_is_a_conversation_or_a_sentence(
     chat: ChatPage, files: list[Any]
