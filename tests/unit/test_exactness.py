@@ -119,5 +119,7 @@ def test_prefill_chunks_of_any_size_change_nothing(
     engine = BatchEngine(reference.model, checkpoint.stop_ids)
     chunks = list(engine.stream(tuple(prompt), greedy(max_new_tokens=8)))
     assert [c.token_id for c in chunks if c.token_id is not None] == reference.reply(prompt, 8)
+    # Whoever waits long for the first token is told again, then with all of the prompt.
     done = [c.prompt_done_tokens for c in chunks if c.token_id is None]
-    assert list(dict.fromkeys(done)) == list(range(0, len(prompt), size))
+    told = [count for count in dict.fromkeys(done) if count < len(prompt)]
+    assert told == list(range(0, len(prompt), size))
