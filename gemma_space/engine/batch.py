@@ -190,6 +190,7 @@ class BatchEngine:
             self._steps.waiting.append(request)
             if self._worker is None and not self._inline:
                 self._worker = threading.Thread(target=self._work, name="engine", daemon=True)
+                _WORKERS.add(self._worker)
                 self._worker.start()
 
     def _work(self) -> None:
@@ -218,10 +219,16 @@ class BatchEngine:
 
 
 _ENGINES: "weakref.WeakSet[BatchEngine]" = weakref.WeakSet()
+_WORKERS: "weakref.WeakSet[threading.Thread]" = weakref.WeakSet()  # some outlive their engine
 
 
 @atexit.register
 def _end_all() -> None:
-    """An interpreter that goes away under a thread in the middle of torch would abort."""
+    """An interpreter that goes away under a thread in the middle of torch would abort.
+
+    A worker that is through with its engine's work may still be the one to free its tensors.
+    """
     for engine in list(_ENGINES):
         engine.end()
+    for worker in list(_WORKERS):
+        worker.join(END_SECONDS)
