@@ -24,6 +24,7 @@ SCRIPTS = (
     "tokens",
     "xray",
     "report",
+    "assistive",
 )  # a later one uses an earlier one
 
 

@@ -199,3 +199,16 @@ def test_what_is_chosen_elsewhere_stays_and_the_page_keeps_its_width(page: Page)
     assert wide is not None
     assert narrow is not None
     assert narrow["width"] < wide["width"]
+
+
+def test_walking_past_a_model_by_keyboard_changes_nothing(page: Page) -> None:
+    setups = page.locator("#compare-setups")
+    precision = setups.get_by_label("Precision").first
+    precision.click()
+    page.get_by_role("option", name="int8").click()
+    expect(precision).to_have_value(re.compile("int8"))
+    setups.get_by_label("Checkpoint").first.focus()
+    page.keyboard.press("Tab")
+    page.wait_for_timeout(SETTLE_MS)  # what the list says as it is left has been answered
+    expect(precision).to_be_focused()
+    expect(precision).to_have_value(re.compile("int8"))
