@@ -1,9 +1,10 @@
-# `make run` serves the app, `make test` checks everything; both set up what they need first.
+# `make run` serves the app, `make test` checks everything, `make space SPACE=you/gemma-space` has the
+# Hub serve it; all set up what they need first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint demo-model demo-adapter clean
+.PHONY: run test lint space demo-model demo-adapter clean
 
 run: $(VENV)/.run
 	$(BIN)/python app.py
@@ -16,6 +17,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+space: $(if $(SPACE),$(VENV)/.run)
+	$(if $(SPACE),,$(error Which Space? Name it: make space SPACE=you/gemma-space))
+	$(BIN)/python -m tools.space $(SPACE)
 
 demo-model: $(VENV)/.run
 	$(BIN)/python -m training

@@ -18,6 +18,7 @@ from gemma_space.api import openai
 from gemma_space.api.callers import Callers
 from gemma_space.journal import Journal
 from gemma_space.limits import MAX_GENERATIONS
+from gemma_space.link_card import LinkCard
 from gemma_space.metrics import Metrics
 from gemma_space.observed import Observed
 from gemma_space.page_rules import OwnName, PageRules
@@ -50,7 +51,7 @@ class Beside:
         admission: of the requests of all ways in.
         mcp_server: whether the endpoints are tools too.
         finish_seconds: what replies have to finish once the server is told to stop.
-        on_space: Hugging Face shows the page in a frame.
+        space_id: `owner/name` of the Space this is, which Hugging Face shows in a frame; or empty.
         own_name: only this machine may ask, and by its own name.
     """
 
@@ -58,7 +59,7 @@ class Beside:
     routes: list[Route]
     mcp_server: bool
     finish_seconds: float
-    on_space: bool
+    space_id: str
     own_name: bool
 
 
@@ -113,7 +114,7 @@ def build_app(
     routes = [*machine_routes, *openai.routes(through_openai, callers), *_closed_routes()]
     demo.beside = Beside(
         admission, routes, settings.mcp, settings.shutdown_seconds,
-        on_space=bool(settings.space_id), own_name=settings.own_machine,
+        space_id=settings.space_id, own_name=settings.own_machine,
     )  # fmt: skip
     demo.queue(max_size=settings.queue_size, default_concurrency_limit=16)
     return demo
@@ -128,7 +129,8 @@ def launch_options(demo: Space) -> dict[str, Any]:
             "routes": demo.beside.routes,
             "middleware": [
                 Middleware(operations.ClosedDoor, admission=demo.beside.admission),
-                Middleware(PageRules, on_space=demo.beside.on_space),
+                Middleware(PageRules, on_space=bool(demo.beside.space_id)),
+                Middleware(LinkCard, title=str(demo.title), space_id=demo.beside.space_id),
                 *([Middleware(OwnName)] if demo.beside.own_name else []),
                 Middleware(VisitorCookie),
                 Middleware(McpOrigin),

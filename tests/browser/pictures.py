@@ -1,8 +1,9 @@
-"""The README's pictures, taken anew: `python -m tests.browser.pictures [NAME ...]`.
+"""The README's pictures and a Space's, taken anew: `python -m tests.browser.pictures [NAME ...]`.
 
 Serves the page on the demo checkpoint, with a Hub that knows no visitor, drives each tab in
-Chromium and writes assets/screenshots/. Greedy replies and a fixed size, so that a picture changes
-only when the page does; but figures about time and memory are this machine's. Not a test.
+Chromium and writes assets/screenshots/ and assets/thumbnail.png. Greedy replies and a fixed size,
+so that a picture changes only when the page does; but figures about time and memory are this
+machine's. Not a test.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from gemma_space.access import Access
 from gemma_space.app import build_app, launch_options
 from gemma_space.hub import Answer
+from gemma_space.link_card import PICTURE
 from gemma_space.playground import Playground
 from gemma_space.rehearsal import Rehearsal
 from gemma_space.settings import Settings
@@ -26,9 +28,11 @@ from tests.browser.conftest import CHROMIUM_OPTIONS, find_chromium, served
 from tests.browser.models_page import ModelsPage
 from tests.browser.test_looks import PHONE
 
-FOLDER = Path(__file__).resolve().parents[2] / "assets" / "screenshots"
+ROOT = Path(__file__).resolve().parents[2]
 DESKTOP = {"viewport": {"width": 1280, "height": 820}}
 DARK = {"color_scheme": "dark"}
+# 1200 by 630 pixels, in which everything is a little larger than on a screen.
+THUMBNAIL = {"viewport": {"width": 1000, "height": 525}, "device_scale_factor": 1.2}
 MOST_BYTES = 300_000
 PATIENCE_MS = 240_000
 QUESTION = "What is a token?"
@@ -155,6 +159,14 @@ def presenter(page: Page, url: str) -> None:
     expect(page.locator("#transcript .thought-group").last).to_contain_text("Cached answer")
 
 
+def space(page: Page, url: str) -> None:
+    """What is seen small, beside a link."""
+    chat(page, url, "What is Gemma?")
+    page.get_by_role("log").evaluate("one => { one.scrollTop = 0; }")
+    page.evaluate("window.scrollTo(0, 0)")
+
+
+FILES = {"thumbnail": PICTURE}
 Shot = tuple[Callable[[Page, str], object], dict[str, Any]]
 PICTURES: dict[str, Shot] = {
     "chat-light": (chat, DESKTOP),
@@ -168,6 +180,7 @@ PICTURES: dict[str, Shot] = {
     "models-light": (models, DESKTOP),
     "card-light": (card, DESKTOP),
     "presenter-light": (presenter, DESKTOP),
+    "thumbnail": (space, THUMBNAIL),
 }
 
 
@@ -204,8 +217,8 @@ def take(browser: Browser, name: str, url: str) -> None:
     page.evaluate("document.activeElement?.blur()")
     page.mouse.move(0, 0)
     page.wait_for_timeout(2 * SETTLE_MS)  # what glides has arrived
-    file = FOLDER / f"{name}.png"
-    page.screenshot(path=file, animations="disabled", scale="css")
+    file = ROOT / FILES.get(name, f"assets/screenshots/{name}.png")
+    page.screenshot(path=file, animations="disabled", scale="device")
     context.close()
     size = file.stat().st_size
     print(
