@@ -176,7 +176,7 @@ async def overflow(api: Api, count: int) -> list[str]:
     async def one(number: int) -> str:
         try:
             await api.chat([], f"{QUESTIONS[number % len(QUESTIONS)]} ({number})")
-        except RefusedError as error:
+        except RuntimeError as error:  # at the door, or at the end of the line
             return str(error)
         return ""
 
