@@ -304,7 +304,7 @@ def set_library_defaults(environ: Mapping[str, str] | None = None, storage: Path
     """Give Gradio and the Hugging Face libraries our defaults where the deployer set none.
 
     Must run before `gradio`, `huggingface_hub` or `transformers` is imported. Quiets loggers that
-    would print a line per layer and token in int8, or per request.
+    would print a line per layer and token in int8, per request, or at every start.
 
     Args:
         environ: what the deployer set; left out: the process's environment.
@@ -320,7 +320,11 @@ def set_library_defaults(environ: Mapping[str, str] | None = None, storage: Path
     for name, value in defaults.items():
         if name not in given:
             os.environ[name] = value
-    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    for talkative in (
+        "bitsandbytes.autograd._functions",
+        "bitsandbytes.backends.cpu.ops",  # a faster kernel, which nobody was told to install
+    ):
+        logging.getLogger(talkative).setLevel(logging.ERROR)
     for talkative in ("httpx2", "httpcore2"):  # addresses with signatures among it
         logging.getLogger(talkative).setLevel(logging.WARNING)
 

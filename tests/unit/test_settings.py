@@ -151,7 +151,8 @@ def test_library_defaults_leave_the_deployers_choice(monkeypatch: pytest.MonkeyP
     assert os.environ["GRADIO_SSR_MODE"] == "true"
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
     assert os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] == "1"
-    assert not logging.getLogger("bitsandbytes.autograd._functions").isEnabledFor(logging.WARNING)
+    for name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
+        assert not logging.getLogger(name).isEnabledFor(logging.WARNING)
 
 
 BEFORE_THE_LIBRARIES = """
