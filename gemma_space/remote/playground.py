@@ -139,7 +139,7 @@ class RemotePlayground(Playground):
             notes = (NO_SCORES,) * bool(top and not ability.scores)
             notes += (ITS_TOKENS,) * (not ids and not ability.takes_bos)
             body = wording.completion_body(
-                ids or _text(request, ability), params, ability,
+                ids or _text(request), params, ability,
                 model=row.repo_id, add_bos=request.add_bos, logprobs=top,
             )  # fmt: skip
             answers = self._wire.complete(server.url, body)
@@ -274,7 +274,7 @@ def _require(obstacle: str, hint: str) -> None:
         raise InvalidRequestError(obstacle, hint)
 
 
-def _text(request: CompletionRequest, ability: Ability) -> str:
+def _text(request: CompletionRequest) -> str:
     """The prompt as text; where the server puts a BOS in front, not with one more."""
     return request.prompt.removeprefix("<bos>") if request.add_bos else request.prompt
 

@@ -52,7 +52,7 @@ class PromptTab:
         self.widgets.sampling.wire()
         runs = PromptRuns(self.widgets, self._playground, self._panel)
         events = self._wire_runs(runs)
-        replay = self._files.wire(runs, self._tabs)
+        replay = self._files.wire(runs)
         self._wire_prompt()
         self._wire_model()
         self._settle(runs, [*events, replay])
