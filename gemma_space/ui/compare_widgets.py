@@ -45,8 +45,7 @@ class CompareInput:
     @classmethod
     def build(cls, playground: Playground) -> "CompareInput":
         """Lay it out."""
-        kind = gr.Radio([CHAT, RAW], value=CHAT, show_label=False, label="What is sent",
-                        elem_id="compare-kind")  # fmt: skip
+        kind = gr.Radio([CHAT, RAW], value=CHAT, show_label=False, label="What is sent")
         text = gr.Textbox(
             label="Message", lines=3, max_lines=16, elem_id="compare-text",
             placeholder=PLACEHOLDERS[CHAT],
@@ -60,7 +59,7 @@ class CompareInput:
                 info="<start_of_turn> and the like become one token; off, they stay text.",
             )  # fmt: skip
         blind = gr.Checkbox(
-            label="Blind", elem_id="compare-blind",
+            label="Blind",
             info="Columns are shuffled, and names and figures hidden, until you have voted.",
         )  # fmt: skip
         with gr.Accordion("Settings of all columns", open=False, elem_id="compare-settings"):
@@ -146,7 +145,7 @@ class CompareTab:
             tie = gr.Button("Tie", size="sm", min_width=60)
             all_bad = gr.Button("All bad", size="sm", min_width=70)
             reveal = gr.Button("Show which is which", size="sm", min_width=150)
-        with gr.Row(elem_id="compare-going-on", visible=False) as going_on:
+        with gr.Row(visible=False) as going_on:
             follow_up = gr.Textbox(
                 show_label=False, label="Follow up", placeholder="Go on in all columns",
                 lines=1, max_lines=8, submit_btn=True, elem_id="compare-follow-up",

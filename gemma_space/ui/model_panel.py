@@ -68,8 +68,8 @@ class ModelPanel:
                 info="How attention is computed. auto is the architecture's own.",
                 filterable=False, elem_id="attention",
             )  # fmt: skip
-        chosen = gr.Textbox(first.repo_id, visible="hidden", elem_id="chosen-model")
-        typed = gr.Textbox("[]", visible="hidden", elem_id="typed-models")
+        chosen = gr.Textbox(first.repo_id, visible="hidden")
+        typed = gr.Textbox("[]", visible="hidden")
         marked = heard("GemmaSpace.models.mark(props.value);")
         where = "On the server" if library.is_remote else "In memory"
         gr.HTML(f"<h2>{where}</h2>", elem_classes=["section-title", "expert-only"])

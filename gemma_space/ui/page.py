@@ -67,7 +67,7 @@ def build(playground: Playground, settings: Settings) -> None:
         first = playground.library.find(playground.default_model)
         reports = _reports(playground, panel, first, settings)
         with (
-            gr.Tab("Models", id="models", elem_id="models-tab") as tab,
+            gr.Tab("Models", id="models") as tab,
             gr.Column(elem_id="models"),
         ):
             models = ModelsTab.build(playground.library, tab, first, lends)

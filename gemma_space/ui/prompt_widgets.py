@@ -63,7 +63,7 @@ class PromptInput:
             label="Prompt", lines=8, max_lines=24, elem_id="prompt", elem_classes="mono",
             placeholder="Once upon a time", autofocus=False,
         )  # fmt: skip
-        exact = gr.Textbox("", visible="hidden", elem_id="exact-prompt")
+        exact = gr.Textbox("", visible="hidden")
         count = gr.HTML("", elem_id="token-count")
         with gr.Row(elem_classes="switches"):
             add_bos = gr.Checkbox(
@@ -153,9 +153,7 @@ class PromptWidgets:
             stop = gr.Button(
                 "Stop", variant="stop", min_width=100, size="md", elem_id="stop", interactive=False
             )
-            go_on = gr.Button(
-                "Continue from output", min_width=160, size="md", elem_id="go-on", interactive=False
-            )
+            go_on = gr.Button("Continue from output", min_width=160, size="md", interactive=False)
             undo = gr.Button(
                 "Undo the run", min_width=110, size="md", elem_id="undo-run", interactive=False
             )

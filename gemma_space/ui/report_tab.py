@@ -95,7 +95,7 @@ class ReportTab:
                 interactive=False,
             )  # fmt: skip
         progress = gr.HTML("", elem_id="report-progress")
-        result = gr.HTML("", apply_default_css=False, elem_id="report-result")
+        result = gr.HTML("", apply_default_css=False)
         return cls(reports, library, panel, reference, candidates, only, texts, opener, opened,
                    reset, run, cancel, progress, result)  # fmt: skip
 

@@ -68,8 +68,8 @@ class XrayPanel:
                     "Open in the Prompt tab", size="sm", min_width=160, visible=False
                 )
                 close = gr.Button("Close", size="sm", min_width=80, elem_id="xray-close")
-        links = scripted("GemmaSpace.xray.follow(trigger);", elem_id="xray-links")
-        carried = gr.Textbox("", visible="hidden", elem_id="xray-carried")
+        links = scripted("GemmaSpace.xray.follow(trigger);")
+        carried = gr.Textbox("", visible="hidden")
         return cls(column, shown, to_prompt, close, links, carried)
 
     def closed(self) -> Updates:
