@@ -5,9 +5,9 @@ Sits between an engine and whoever shows the reply. Knows no model and no page.
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
-from typing import Any, cast
+from typing import Any
 
 from gemma_space.errors import GenerationError
 from gemma_space.lease import ModelKey, ServedModel
@@ -74,12 +74,12 @@ class Recorder:
         for token_id in begins_with:
             self._push(token_id)
 
-    def record(self, chunks: Iterator[GenerationChunk]) -> Iterator[Generation]:
+    def record(self, chunks: Generator[GenerationChunk]) -> Generator[Generation]:
         """Yield the reply after each chunk; the last update has a `finish_reason`.
 
         Closing this closes the engine's iterator; so does a stop string.
         """
-        try:
+        with closing(chunks):
             if self._stream.stopped:  # what it begins with has met a stop string
                 yield self._update("stop_string")
                 return
@@ -92,10 +92,6 @@ class Recorder:
                 yield self._update(reason)
                 if reason:
                     return
-        finally:
-            close = getattr(chunks, "close", None)
-            if close is not None:
-                close()
 
     def _take(self, chunk: GenerationChunk) -> FinishReason | None:
         reason: FinishReason | None = chunk.finish_reason
@@ -179,10 +175,10 @@ def named(tokenizer: Any, score: ScoredToken) -> ScoredPiece:
 
 def scored(
     served: ServedModel,
-    chunks: Iterator[GenerationChunk],
+    chunks: Generator[GenerationChunk],
     total_tokens: int,
     notes: tuple[str, ...],
-) -> Iterator[Scoring]:
+) -> Generator[Scoring]:
     """The scores of a text after each chunk of it.
 
     Perplexity is exp of the mean negative log-probability of the tokens so far.
@@ -192,7 +188,7 @@ def scored(
     """
     found: list[ScoredPiece] = []
     surprise = 0.0
-    with closing(cast(Generator[GenerationChunk, None, None], chunks)):
+    with closing(chunks):
         for chunk in chunks:
             if chunk.finish_reason == "time_limit":
                 raise GenerationError(

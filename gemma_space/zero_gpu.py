@@ -88,7 +88,7 @@ class ZeroGpuEngine:
         *,
         top: int = 0,
         max_time: float | None = None,
-    ) -> Iterator[GenerationChunk]:
+    ) -> Generator[GenerationChunk]:
         """As `BatchEngine.stream`; a reply that needs more time than it may have ends early.
 
         Raises:
@@ -99,13 +99,13 @@ class ZeroGpuEngine:
 
     def score(
         self, token_ids: tuple[int, ...], *, top: int = 0, max_time: float | None = None
-    ) -> Iterator[GenerationChunk]:
+    ) -> Generator[GenerationChunk]:
         """As `BatchEngine.score`."""
         return self._follow(token_ids, None, 0, top, max_time)
 
     def examine(
         self, token_ids: tuple[int, ...], look: Look, *, max_time: float | None = None
-    ) -> Iterator[GenerationChunk]:
+    ) -> Generator[GenerationChunk]:
         """Not here: whole rows of logits do not leave the process that has the GPU.
 
         Raises:
@@ -123,7 +123,7 @@ class ZeroGpuEngine:
         new_tokens: int,
         top: int,
         max_time: float | None,
-    ) -> Iterator[GenerationChunk]:
+    ) -> Generator[GenerationChunk]:
         job = Job(
             weights=self.weights, adapter=self._adapter, ids=ids, params=params, top=top,
             max_time=max_time, seconds=self.seconds(len(ids), new_tokens),
@@ -137,7 +137,7 @@ class ZeroGpuEngine:
         finally:
             self._count(-1)
 
-    def _told(self, items: Iterator[Item]) -> Iterator[GenerationChunk]:
+    def _told(self, items: Iterator[Item]) -> Generator[GenerationChunk]:
         watch = Stopwatch(self.pace)
         try:
             for item in items:

@@ -9,7 +9,7 @@ import logging
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 from gemma_space.engine.kv import RowsCache
@@ -86,7 +86,7 @@ class BatchEngine:
         top: int = 0,
         max_time: float | None = None,
         adapter: str | None = None,
-    ) -> Iterator[GenerationChunk]:
+    ) -> Generator[GenerationChunk]:
         """Continue `prompt_ids`.
 
         Args:
@@ -111,7 +111,7 @@ class BatchEngine:
         top: int = 0,
         max_time: float | None = None,
         adapter: str | None = None,
-    ) -> Iterator[GenerationChunk]:
+    ) -> Generator[GenerationChunk]:
         """How likely each of `token_ids` but the first is, after those before it.
 
         Yields:
@@ -132,7 +132,7 @@ class BatchEngine:
         *,
         max_time: float | None = None,
         adapter: str | None = None,
-    ) -> Iterator[GenerationChunk]:
+    ) -> Generator[GenerationChunk]:
         """Have the logits after each of `token_ids` but the last looked at, chunk by chunk.
 
         Args:
@@ -151,7 +151,7 @@ class BatchEngine:
                     max_time=max_time)
         )  # fmt: skip
 
-    def _follow(self, request: Request) -> Iterator[GenerationChunk]:
+    def _follow(self, request: Request) -> Generator[GenerationChunk]:
         """Submit a request and yield what it is told; closing this frees its place."""
         self._count(1)
         try:

@@ -4,7 +4,7 @@ Knows the forms of OpenAI's two routes and where servers differ from them. Does 
 """
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from gemma_space.errors import ServerError
@@ -29,7 +29,7 @@ WITHHELD = ServerError(
 )
 
 
-def chunks(answers: Iterator[Answer | None], *, chat: bool) -> Iterator[GenerationChunk]:
+def chunks(answers: Generator[Answer | None], *, chat: bool) -> Generator[GenerationChunk]:
     """A stream as chunks; the last one says why it ended and what the server counted.
 
     Raises:
@@ -51,7 +51,7 @@ def chunks(answers: Iterator[Answer | None], *, chat: bool) -> Iterator[Generati
             if chunk.writes:
                 yield chunk
     finally:
-        answers.close()  # type: ignore[attr-defined]  # a generator: closing cancels
+        answers.close()  # which cancels
     if reason == "content_filter":
         raise WITHHELD
     if reason not in FINISHED:

@@ -5,7 +5,7 @@ is done when it fails.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from typing import Any
 
@@ -36,12 +36,12 @@ def trial(wire: Wire, url: str, model: str) -> Ask:
 
 
 def limited(
-    source: Iterator[GenerationChunk], params: SamplingParams, max_time: float | None
-) -> Iterator[GenerationChunk]:
+    source: Generator[GenerationChunk], params: SamplingParams, max_time: float | None
+) -> Generator[GenerationChunk]:
     """The chunks until the time is over, which begins with the first that writes; and what of the
     request was not kept to."""
     end: float | None = None
-    with closing(source):  # type: ignore[type-var]
+    with closing(source):
         for chunk in source:
             if max_time is not None and chunk.writes and end is None:
                 end = time.monotonic() + max_time

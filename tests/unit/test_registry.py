@@ -4,7 +4,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,14 +36,16 @@ class IdleEngine:
 
     def stream(
         self, prompt_ids: tuple[int, ...], params: SamplingParams, **_: Any
-    ) -> Iterator[GenerationChunk]:
-        return iter(())
+    ) -> Generator[GenerationChunk]:
+        yield from ()
 
-    def score(self, token_ids: tuple[int, ...], **_: Any) -> Iterator[GenerationChunk]:
-        return iter(())
+    def score(self, token_ids: tuple[int, ...], **_: Any) -> Generator[GenerationChunk]:
+        yield from ()
 
-    def examine(self, token_ids: tuple[int, ...], look: Any, **_: Any) -> Iterator[GenerationChunk]:
-        return iter(())
+    def examine(
+        self, token_ids: tuple[int, ...], look: Any, **_: Any
+    ) -> Generator[GenerationChunk]:
+        yield from ()
 
 
 class Cyclic:

@@ -1,7 +1,7 @@
 """Models that think before they answer: the switch, the thoughts, and a budget spent on them."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -141,7 +141,7 @@ def stream_of(text: str, reason: Any) -> list[Generation]:
     tokenizer = tiny.build_tokenizer(SMALL)
     ids = tokenizer.encode(text, add_special_tokens=False)
 
-    def chunks() -> Iterator[GenerationChunk]:
+    def chunks() -> Generator[GenerationChunk]:
         for i in ids:
             yield GenerationChunk(token_id=i)
         yield GenerationChunk(token_id=None, finish_reason=reason)
