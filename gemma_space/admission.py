@@ -4,17 +4,14 @@ Counts requests of every way in together. Does not know what a request is about.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gemma_space.errors import BusyError, ServerClosingError
 
 TICK_SECONDS = 0.1
 CLOSED = ("This server is being shut down.", "Send it again in a minute.")
-
-
-def _nobody() -> int:
-    return 0
+LATER = "Your text is kept: try again in a minute."
 
 
 class Admission:
@@ -23,15 +20,11 @@ class Admission:
     Args:
         places: how many run at once.
         most_waiting: how many may wait before newcomers are refused.
-        elsewhere: how many more wait in a queue of their own, before they come here.
     """
 
-    def __init__(
-        self, places: int, most_waiting: int, elsewhere: Callable[[], int] = _nobody
-    ) -> None:
+    def __init__(self, places: int, most_waiting: int) -> None:
         self._places = places
         self._most_waiting = most_waiting
-        self._elsewhere = elsewhere
         self._changed = threading.Condition()
         self._line: list[object] = []  # a place is only ever gained: whoever leaves was before
         self._closed = False
@@ -57,19 +50,35 @@ class Admission:
         """Whether those in line are to end now."""
         return self._ending
 
-    @contextmanager
-    def enter(self, refuses: bool = False) -> Iterator[Iterator[None]]:
-        """Stand in line until the block ends; iterate what it gives until it is one's turn.
+    @property
+    def full(self) -> bool:
+        """Whether newcomers are refused because too many wait."""
+        return len(self._line) >= self._places + self._most_waiting
 
-        Args:
-            refuses: turn newcomers away when too many wait. Whoever waited in a queue that has
-                its own limit is not turned away at its end.
+    def require_room(self) -> None:
+        """Refuse whoever could not stand in line now.
 
         Raises:
             BusyError: too many wait.
             ServerClosingError: the server closes.
         """
-        ticket = self._join(refuses)
+        if self._closed:
+            raise ServerClosingError(*CLOSED)
+        if self.full:
+            raise BusyError(
+                f"Too many people are asking right now: {len(self._line)} requests are running "
+                "or waiting.",
+                LATER,
+            )
+
+    @contextmanager
+    def enter(self) -> Iterator[Iterator[None]]:
+        """Stand in line until the block ends; iterate what it gives until it is one's turn.
+
+        Raises:
+            BusyError, ServerClosingError: as `require_room`.
+        """
+        ticket = self._join()
         try:
             yield self._wait(ticket)
         finally:
@@ -90,17 +99,9 @@ class Admission:
         with self._changed:
             return self._changed.wait_for(lambda: not self._line, seconds)
 
-    def _join(self, refuses: bool) -> object:
+    def _join(self) -> object:
         with self._changed:
-            if self._closed:
-                raise ServerClosingError(*CLOSED)
-            full = len(self._line) >= self._places
-            if refuses and full and self.waiting + self._elsewhere() >= self._most_waiting:
-                raise BusyError(
-                    f"This server is busy: {self.running} requests are running and "
-                    f"{self.waiting + self._elsewhere()} are waiting.",
-                    "Send it again later.",
-                )
+            self.require_room()
             ticket = object()
             self._line.append(ticket)
             return ticket

@@ -3,7 +3,7 @@
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import gradio as gr
 from gradio.block_function import BlockFunction
@@ -27,11 +27,17 @@ from gemma_space.settings import Settings
 from gemma_space.shares import Shares
 from gemma_space.ui import page, presenter
 from gemma_space.ui.events import asked_by
+from gemma_space.use_cases import UseCases
 from gemma_space.visits import McpOrigin, VisitorCookie
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SECONDS_PER_DAY = 86_400
 MAX_BODY_BYTES = 20_000_000  # the largest file that the page hands over has 16 MB
+# Gradio's own queue must not be where requests wait: it would refuse the page's events with them,
+# and in its own words. These are beyond what `Admission` lets wait.
+MORE_REFUSED = 16  # at once, each in an instant
+MORE_EVENTS = 40  # of the page itself, as many as Gradio runs by default
+MOST_QUEUED = 10_000  # only a flood meets it
 # Of Gradio's own routes those that nothing here uses.
 CLOSED = (
     "/gradio_api/deep_link",  # writes the values of all inputs to disk and serves them to anyone
@@ -49,16 +55,15 @@ class Beside:
         admission: of the requests of all ways in.
         mcp_server: whether the endpoints are tools too.
         finish_seconds: what replies have to finish once the server is told to stop.
-        on_space: Hugging Face shows the page in a frame.
-        own_name: only this machine may ask, and by its own name.
+        most_events: how many events Gradio may run at once.
     """
 
     admission: Admission
     routes: list[Route]
+    middleware: list[Middleware]
     mcp_server: bool
     finish_seconds: float
-    on_space: bool
-    own_name: bool
+    most_events: int
 
 
 class Space(gr.Blocks):
@@ -76,60 +81,63 @@ class Space(gr.Blocks):
 
 
 def build_app(
-    playground: Playground, settings: Settings, rehearsal: Rehearsal | None = None
+    playground: UseCases, settings: Settings, rehearsal: Rehearsal | None = None
 ) -> Space:
     """Build the page and the public API in one `gr.Blocks`; nothing is loaded or started.
 
     With a rehearsal the page is that of presenter mode. Launch it with `launch_options(demo)`,
     which has the theme, the styles and the routes.
     """
-    admission = Admission(MAX_GENERATIONS, settings.queue_size, lambda: len(demo._queue))
+    admission = Admission(MAX_GENERATIONS, settings.queue_size)
     metrics = Metrics(playground.library, admission) if settings.shows_metrics else None
     journal = Journal(settings.log_prompts)
     listeners = [journal, metrics] if metrics else [journal]
-    through_page = Observed(playground, "page", admission, listeners)
-    through_api = Observed(playground, "api", admission, listeners)
-    # Gradio's own queue stands before the other two.
-    through_openai = Observed(playground, "openai", admission, listeners, refuses=True)
     shares = Shares(settings.visitors_share, settings.per_minute)
-    callers = Callers(playground.visitors, shares)
+    through_page, through_api, through_openai = (
+        Observed(playground, door, admission, shares, listeners)
+        for door in ("page", "api", "openai")
+    )
     with Space(
         title=settings.presenter_title if rehearsal and settings.presenter_title else "Gemma Space",
         analytics_enabled=False,
         delete_cache=(SECONDS_PER_DAY, SECONDS_PER_DAY),
     ) as demo:
-        with asked_by(playground.visitors, shares):
+        with asked_by(playground.visitors, through_page):
             if rehearsal is None:
-                page.build(cast(Playground, through_page), settings)
+                page.build(through_page, settings)
             else:
-                presenter.build(cast(Playground, through_page), settings, rehearsal)
-        api.register(cast(Playground, through_api), callers)
+                presenter.build(through_page, settings, rehearsal)
+        api.register(through_api, Callers(through_api))
+    generations = MAX_GENERATIONS + settings.queue_size + MORE_REFUSED
     machine_routes = operations.routes(playground, admission, metrics)
-    routes = [*machine_routes, *openai.routes(through_openai, callers), *_closed_routes()]
+    openai_routes = openai.routes(through_openai, Callers(through_openai))
     demo.beside = Beside(
-        admission, routes, settings.mcp, settings.shutdown_seconds,
-        on_space=bool(settings.space_id), own_name=settings.own_machine,
-    )  # fmt: skip
-    demo.queue(max_size=settings.queue_size, default_concurrency_limit=16)
+        admission=admission,
+        routes=[*machine_routes, *openai_routes, *_closed_routes()],
+        middleware=[
+            Middleware(operations.Door, admission=admission, through_api=through_api),
+            *_middleware(settings),
+        ],
+        mcp_server=settings.mcp,
+        finish_seconds=settings.shutdown_seconds,
+        most_events=generations + MORE_EVENTS,
+    )
+    demo.queue(max_size=MOST_QUEUED, default_concurrency_limit=generations)
     return demo
 
 
 def launch_options(demo: Space) -> dict[str, Any]:
     """Keyword arguments for `demo.launch()` that every way of serving the app shares."""
+    beside = demo.beside
     return {
         **page.launch_options(ASSETS),
         "app_kwargs": {
             "max_body_size": MAX_BODY_BYTES,
-            "routes": demo.beside.routes,
-            "middleware": [
-                Middleware(operations.ClosedDoor, admission=demo.beside.admission),
-                Middleware(PageRules, on_space=demo.beside.on_space),
-                *([Middleware(OwnName)] if demo.beside.own_name else []),
-                Middleware(VisitorCookie),
-                Middleware(McpOrigin),
-            ],
+            "routes": beside.routes,
+            "middleware": beside.middleware,
         },
-        "mcp_server": demo.beside.mcp_server,
+        "mcp_server": beside.mcp_server,
+        "max_threads": beside.most_events,
         "run_history": False,  # it would keep every input, tokens too, in the visitor's browser
         "enable_monitoring": False,
         "show_error": False,
@@ -155,8 +163,16 @@ def serve(demo: Space, playground: Playground, rehearsal: Rehearsal | None = Non
     demo.launch(prevent_thread_lock=True, **launch_options(demo))
     threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
     stop.asked.wait()
-    beside = demo.beside
-    operations.shut_down(demo, beside.admission, beside.finish_seconds, stop.hurry)
+    operations.shut_down(demo, demo.beside.admission, demo.beside.finish_seconds, stop.hurry)
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    return [
+        Middleware(PageRules, on_space=bool(settings.space_id)),
+        *([Middleware(OwnName)] if settings.own_machine else []),
+        Middleware(VisitorCookie),
+        Middleware(McpOrigin),
+    ]
 
 
 def _closed_routes() -> list[Route]:

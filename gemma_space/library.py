@@ -6,7 +6,7 @@ precision, room in memory. Does not know what a model is used for; `playground` 
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -195,7 +195,7 @@ class Library:
         precision_name: str = "auto",
         token: str | None = None,
         attention_name: str = "auto",
-    ) -> Iterator[LoadProgress]:
+    ) -> Generator[LoadProgress]:
         """Bring a model into memory; the last item's phase is `ready`.
 
         Raises:

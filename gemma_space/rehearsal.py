@@ -8,9 +8,9 @@ import json
 import logging
 
 from gemma_space.errors import GemmaSpaceError, SettingsError
-from gemma_space.playground import Playground
 from gemma_space.settings import ASSETS, Settings
 from gemma_space.types import ChatRequest, Controls, Generation, Message
+from gemma_space.use_cases import UseCases
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Rehearsal:
         SettingsError: the default model is one that not everybody in the room may use.
     """
 
-    def __init__(self, playground: Playground, settings: Settings) -> None:
+    def __init__(self, playground: UseCases, settings: Settings) -> None:
         self._playground = playground
         self._row = playground.library.find(playground.default_model)
         # Where each reply borrows a GPU, it is lent to a visitor, and here there is none.

@@ -20,8 +20,6 @@ from gemma_space.api.callers import (
     text_in,
 )
 from gemma_space.chat import read_messages
-from gemma_space.limits import MAX_GENERATIONS
-from gemma_space.playground import Playground
 from gemma_space.public_json import as_json, generation_json, scoring_json
 from gemma_space.types import (
     ChatRequest,
@@ -32,15 +30,13 @@ from gemma_space.types import (
     ScoreRequest,
     Scoring,
 )
+from gemma_space.use_cases import UseCases
 
 SCORED_UPDATE_SECONDS = 0.5  # an update with scores carries all of them again
-GENERATION: dict[str, Any] = {
-    "concurrency_id": "generation",
-    "concurrency_limit": MAX_GENERATIONS,
-}
+GENERATION: dict[str, Any] = {"concurrency_id": "generation", "concurrency_limit": "default"}
 
 
-def register_generation(playground: Playground, callers: Callers) -> None:
+def register_generation(playground: UseCases, callers: Callers) -> None:
     """Add the endpoints that write text."""
     token_of = callers.token
 
@@ -181,7 +177,7 @@ def _thinking(value: object) -> bool | None:
     return None if value is None else flag_in("thinking", value)
 
 
-def register_tokens(playground: Playground, callers: Callers) -> None:
+def register_tokens(playground: UseCases, callers: Callers) -> None:
     """Add the endpoints that look at text."""
     token_of = callers.token
 

@@ -14,12 +14,12 @@ from gradio.components import Component
 from gemma_space.comparison import MAX_COLUMNS, Comparison
 from gemma_space.comparison_file import LETTERS
 from gemma_space.errors import InvalidRequestError
-from gemma_space.playground import Playground
 from gemma_space.ui import present_compare
 from gemma_space.ui.compare_setup import CompareSetup
 from gemma_space.ui.controls import SamplingControls
 from gemma_space.ui.events import Gathered, Updates, Values
 from gemma_space.ui.scripted import heard
+from gemma_space.use_cases import UseCases
 
 INTRO = (
     "<h2>Side by side</h2><p>One prompt on several models, precisions or adapters, with the same "
@@ -43,7 +43,7 @@ class CompareInput:
     blind: gr.Checkbox
 
     @classmethod
-    def build(cls, playground: Playground) -> "CompareInput":
+    def build(cls, playground: UseCases) -> "CompareInput":
         """Lay it out."""
         kind = gr.Radio([CHAT, RAW], value=CHAT, show_label=False, label="What is sent")
         text = gr.Textbox(
@@ -119,7 +119,7 @@ class CompareTab:
     saved: gr.HTML
 
     @classmethod
-    def build(cls, playground: Playground) -> "CompareTab":
+    def build(cls, playground: UseCases) -> "CompareTab":
         """Lay the tab out."""
         gr.HTML(INTRO, elem_classes="tab-intro")
         setup = CompareSetup.build(playground)

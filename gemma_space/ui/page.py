@@ -10,7 +10,6 @@ from typing import Any
 import gradio as gr
 
 from gemma_space.catalog import Checkpoint
-from gemma_space.playground import Playground
 from gemma_space.precision_report import PrecisionReports
 from gemma_space.settings import Settings
 from gemma_space.ui import chat_tab, compare_tab, models_tab
@@ -26,6 +25,7 @@ from gemma_space.ui.prompt_tab import PromptTab
 from gemma_space.ui.report_tab import ReportTab
 from gemma_space.ui.scripted import head, scripted
 from gemma_space.ui.theme import GemmaSpaceTheme
+from gemma_space.use_cases import UseCases
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 STYLES = ("style", "models", "access", "presets", "tokens", "xray", "prompt", "compare", "about",
@@ -36,7 +36,7 @@ DEPLOYER_NOTE = (
 )
 
 
-def build(playground: Playground, settings: Settings) -> None:
+def build(playground: UseCases, settings: Settings) -> None:
     """Build the page inside the `gr.Blocks` at hand."""
     examples = json.loads((ASSETS / "examples.json").read_text(encoding="utf-8"))
     lends = settings.access == "deployer"
@@ -78,7 +78,7 @@ def build(playground: Playground, settings: Settings) -> None:
     )
     if notice:
         gr.HTML(notice, elem_id="terms-notice")
-    choosing = Choosing(playground.library, panel, (panel.card, models.card))
+    choosing = Choosing(playground, panel, (panel.card, models.card))
     changes = choosing.wire(uses=[*replies, *prompt.wire(), *compared, *reports])
     prompt.wire_files(choosing)
     models_tab.wire(
@@ -92,7 +92,7 @@ def build(playground: Playground, settings: Settings) -> None:
 
 
 def _reports(
-    playground: Playground, panel: ModelPanel, first: Checkpoint, settings: Settings
+    playground: UseCases, panel: ModelPanel, first: Checkpoint, settings: Settings
 ) -> list[Any]:
     """The Precision tab, where whole predictions can be compared: in this process alone.
 

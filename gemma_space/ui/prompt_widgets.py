@@ -13,7 +13,6 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
 
-from gemma_space.playground import Playground
 from gemma_space.runs import Inspection
 from gemma_space.types import (
     Attention,
@@ -28,6 +27,7 @@ from gemma_space.ui.events import Updates, Values
 from gemma_space.ui.model_panel import ModelPanel
 from gemma_space.ui.run_result import RunResult
 from gemma_space.ui.workbench import Workbench
+from gemma_space.use_cases import UseCases
 
 INTRO = (
     "<h2>Continue a text</h2><p>The model gets exactly what you type: no chat format, nothing in "
@@ -144,7 +144,7 @@ class PromptWidgets:
     bench: Workbench
 
     @classmethod
-    def build(cls, playground: Playground) -> "PromptWidgets":
+    def build(cls, playground: UseCases) -> "PromptWidgets":
         """Lay the tab out."""
         gr.HTML(INTRO, elem_classes="tab-intro")
         prompt = PromptInput.build()

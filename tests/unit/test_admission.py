@@ -39,18 +39,19 @@ def test_who_leaves_the_line_lets_the_next_one_up() -> None:
         assert has_place(turn)
 
 
-@pytest.mark.parametrize(("elsewhere", "joins"), [(0, 2), (1, 1), (5, 0)])
-def test_too_many_who_wait_are_refused_wherever_they_wait(elsewhere: int, joins: int) -> None:
-    admission = Admission(1, 2, lambda: elsewhere)
-    with ExitStack() as line:
-        line.enter_context(admission.enter(refuses=True))
-        for _ in range(joins):
-            line.enter_context(admission.enter(refuses=True))
-        with pytest.raises(BusyError, match="1 requests are running"):
-            line.enter_context(admission.enter(refuses=True))
-        assert admission.waiting == joins
-        line.enter_context(admission.enter())  # it waited in a queue of its own
-        assert admission.waiting == joins + 1
+def test_nobody_joins_a_full_line_until_somebody_leaves_it() -> None:
+    admission = Admission(1, 2)
+    with ExitStack() as line, ExitStack() as last:
+        for stack in (line, line, last):
+            admission.require_room()
+            stack.enter_context(admission.enter())
+        assert admission.full
+        for refused in (admission.require_room, admission.enter().__enter__):
+            with pytest.raises(BusyError, match=r"3 requests are running or waiting.*try again"):
+                refused()
+        assert admission.waiting == 2
+        last.close()
+        line.enter_context(admission.enter())
 
 
 def test_nobody_comes_in_once_it_is_closed_and_those_inside_finish() -> None:
