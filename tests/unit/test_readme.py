@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from gemma_space.settings import LIBRARY_DEFAULTS, PREFIX, Settings
+from gemma_space.environment import LIBRARY_DEFAULTS
+from gemma_space.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
