@@ -34,9 +34,10 @@ from transformers import (  # noqa: E402
 
 from benchmarks.figure import Figure, Pair, figures_of, main  # noqa: E402
 from gemma_space.access import Access  # noqa: E402
+from gemma_space.assets import DEMO_MODEL  # noqa: E402
 from gemma_space.engine.batch import BatchEngine  # noqa: E402
 from gemma_space.playground import Playground  # noqa: E402
-from gemma_space.settings import DEMO_MODEL, Settings  # noqa: E402
+from gemma_space.settings import Settings  # noqa: E402
 from gemma_space.shelf import served_checkpoints  # noqa: E402
 from gemma_space.types import (  # noqa: E402
     CompletionRequest,

@@ -22,9 +22,9 @@ from transformers import AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig  # n
 
 from benchmarks.figure import Figure, Pair, figures_of, main  # noqa: E402
 from gemma_space import memory  # noqa: E402
+from gemma_space.assets import DEMO_MODEL  # noqa: E402
 from gemma_space.loading import load  # noqa: E402
 from gemma_space.local_checkpoint import local_checkpoint  # noqa: E402
-from gemma_space.settings import DEMO_MODEL  # noqa: E402
 from gemma_space.types import Precision  # noqa: E402
 
 BUFFER_BYTES = 8 * 2**20

@@ -2,7 +2,6 @@
 
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -30,7 +29,6 @@ from gemma_space.ui.events import asked_by
 from gemma_space.use_cases import UseCases
 from gemma_space.visits import McpOrigin, VisitorCookie
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SECONDS_PER_DAY = 86_400
 MAX_BODY_BYTES = 20_000_000  # the largest file that the page hands over has 16 MB
 # Gradio's own queue must not be where requests wait: it would refuse the page's events with them,
@@ -130,7 +128,7 @@ def launch_options(demo: Space) -> dict[str, Any]:
     """Keyword arguments for `demo.launch()` that every way of serving the app shares."""
     beside = demo.beside
     return {
-        **page.launch_options(ASSETS),
+        **page.launch_options(),
         "app_kwargs": {
             "max_body_size": MAX_BODY_BYTES,
             "routes": beside.routes,

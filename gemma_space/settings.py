@@ -15,10 +15,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from gemma_space.errors import SettingsError
 
 PREFIX = "GEMMA_SPACE_"
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
-DEMO_MODEL = ASSETS / "demo-model"
-DEMO_ADAPTER = ASSETS / "demo-adapter"
-
 PER_VISITOR = 4  # where strangers come: a quarter of the places
 
 

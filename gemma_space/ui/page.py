@@ -3,12 +3,11 @@
 Puts the parts together. Decides nothing else.
 """
 
-import json
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from gemma_space.assets import ASSETS, examples
 from gemma_space.catalog import Checkpoint
 from gemma_space.precision_report import PrecisionReports
 from gemma_space.settings import Settings
@@ -27,7 +26,6 @@ from gemma_space.ui.scripted import head, scripted
 from gemma_space.ui.theme import GemmaSpaceTheme
 from gemma_space.use_cases import UseCases
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
 STYLES = ("style", "models", "access", "presets", "tokens", "xray", "prompt", "compare", "about",
           "report", "view")  # fmt: skip
 DEPLOYER_NOTE = (
@@ -38,7 +36,6 @@ DEPLOYER_NOTE = (
 
 def build(playground: UseCases, settings: Settings) -> None:
     """Build the page inside the `gr.Blocks` at hand."""
-    examples = json.loads((ASSETS / "examples.json").read_text(encoding="utf-8"))
     lends = settings.access == "deployer"
     with gr.Sidebar(elem_id="sidebar", width=320):
         panel = ModelPanel.build(playground)
@@ -63,7 +60,7 @@ def build(playground: UseCases, settings: Settings) -> None:
         with gr.Tab("Compare", id="compare") as opened:
             compared = compare_tab.build(playground, prompt.widgets.bench, opened)
         with chat:  # a reply's prompt can be taken to the tab beside it
-            replies = chat_tab.build(playground, panel, kept, tabs, examples, prompt.target)
+            replies = chat_tab.build(playground, panel, kept, tabs, examples(), prompt.target)
         first = playground.library.find(playground.default_model)
         reports = _reports(playground, panel, first, settings)
         with (
@@ -106,11 +103,11 @@ def _reports(
         return ReportTab.build(reports, playground.library, panel, first).wire()
 
 
-def launch_options(assets: Path) -> dict[str, Any]:
+def launch_options() -> dict[str, Any]:
     """What `launch()` needs for this page's look and scripts."""
     return {
         "theme": GemmaSpaceTheme(),
-        "css_paths": [assets / f"{name}.css" for name in STYLES],
-        "head": head(assets / "js"),
-        "favicon_path": assets / "icon.svg",
+        "css_paths": [ASSETS / f"{name}.css" for name in STYLES],
+        "head": head(ASSETS / "js"),
+        "favicon_path": ASSETS / "icon.svg",
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gemma_space import memory, precision
+from gemma_space.assets import DEMO_MODEL
 from gemma_space.catalog import ALL_PRECISIONS, NO_FP16, Checkpoint, KVGroup, Linears
 from gemma_space.errors import (
     AccessDeniedError,
@@ -17,7 +18,6 @@ from gemma_space.errors import (
     ModelNotFoundError,
 )
 from gemma_space.reports import Fit, LoadedRow, LoadProgress, PrecisionFit, Status
-from gemma_space.settings import DEMO_MODEL
 from gemma_space.types import Attention, Precision
 from tests.browser.fake_access import FakeDoctor
 
