@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any
 
+from gemma_space.chunks import GenerationChunk, ScoredToken, Usage
 from gemma_space.errors import GenerationError
 from gemma_space.lease import ModelKey, ServedModel
 from gemma_space.tokens import ReplyText, TextStream, pieces
@@ -16,12 +17,9 @@ from gemma_space.types import (
     Alternative,
     FinishReason,
     Generation,
-    GenerationChunk,
     SamplingParams,
     ScoredPiece,
-    ScoredToken,
     Scoring,
-    Usage,
 )
 
 

@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 from gemma_space import memory
 from gemma_space.catalog import Checkpoint
+from gemma_space.chunks import GenerationChunk
 from gemma_space.errors import GemmaSpaceError, LoadError
 from gemma_space.reports import LoadedRow, LoadPhase, LoadProgress
-from gemma_space.types import Attention, GenerationChunk, Precision, SamplingParams
+from gemma_space.types import Attention, Precision, SamplingParams
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 0.1

@@ -16,6 +16,7 @@ from pathlib import Path
 import spaces
 
 from gemma_space import loading, memory
+from gemma_space.chunks import GenerationChunk
 from gemma_space.engine import borrowed
 from gemma_space.engine.borrowed import AdapterFiles, Item, Job, Ready, Weights
 from gemma_space.engine.pace import Pace, Stopwatch
@@ -25,7 +26,7 @@ from gemma_space.following import LoadCancelledError
 from gemma_space.gpu_refusals import refusals_in_words
 from gemma_space.lease import ModelKey, Report, ServedModel
 from gemma_space.reading import ReadAhead
-from gemma_space.types import GenerationChunk, SamplingParams
+from gemma_space.types import SamplingParams
 
 LEAST_SECONDS = 20  # a cold start takes some, whatever is asked
 SAFETY = 1.3  # how much longer than expected a request may take before the GPU is taken back

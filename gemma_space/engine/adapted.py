@@ -5,9 +5,10 @@ Knows the adapter's name and nothing else: turns, prefill and sampling are the b
 
 from collections.abc import Generator
 
+from gemma_space.chunks import GenerationChunk
 from gemma_space.engine.batch import BatchEngine
 from gemma_space.engine.request import Look
-from gemma_space.types import GenerationChunk, SamplingParams
+from gemma_space.types import SamplingParams
 
 
 class AdaptedEngine:

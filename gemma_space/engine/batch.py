@@ -12,12 +12,13 @@ import weakref
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
+from gemma_space.chunks import GenerationChunk
 from gemma_space.engine.kv import RowsCache
 from gemma_space.engine.prefix_cache import PrefixCache
 from gemma_space.engine.request import Look, Request
 from gemma_space.engine.steps import Steps
 from gemma_space.errors import GemmaSpaceError
-from gemma_space.types import GenerationChunk, SamplingParams
+from gemma_space.types import SamplingParams
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -7,9 +7,10 @@ import zlib
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
+from gemma_space.chunks import GenerationChunk, Usage
 from gemma_space.errors import ServerError
 from gemma_space.remote.wire import Answer, in_words
-from gemma_space.types import Alternative, GenerationChunk, ScoredPiece, Usage
+from gemma_space.types import Alternative, ScoredPiece
 
 FINISHED = {
     "stop": "stop", "eos": "stop", "eos_token": "stop", "tool_calls": "stop",

@@ -9,10 +9,11 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import Any
 
+from gemma_space.chunks import GenerationChunk
 from gemma_space.remote.answers import chunks
 from gemma_space.remote.probing import Ask, Reply, Route
 from gemma_space.remote.wire import Wire
-from gemma_space.types import GenerationChunk, SamplingParams
+from gemma_space.types import SamplingParams
 
 EOS_FOLLOWED = "The server ended at the end of the turn although it was asked to go on."
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from gemma_space.catalog import hub_catalog
+from gemma_space.chunks import GenerationChunk, ScoredToken, TokenScore
 from gemma_space.generation import Recorder
 from gemma_space.registry import ModelKey
 from gemma_space.tokens import TextStream
-from gemma_space.types import GenerationChunk, Precision, ScoredToken, TokenScore
+from gemma_space.types import Precision
 from tests import tiny_checkpoints as tiny
 from tests.unit.test_exactness import greedy
 

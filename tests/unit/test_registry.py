@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from gemma_space.catalog import Checkpoint, Linears, hub_catalog
+from gemma_space.chunks import GenerationChunk
 from gemma_space.errors import InvalidRequestError, LoadError, ModelTooLargeError
 from gemma_space.lease import ModelKey, Report, ServedModel
 from gemma_space.registry import ModelRegistry
 from gemma_space.reports import LoadProgress
-from gemma_space.types import GenerationChunk, Precision, SamplingParams
+from gemma_space.types import Precision, SamplingParams
 
 BYTES = 200  # of one model in bf16
 PATIENCE = 10

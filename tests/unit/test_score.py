@@ -7,12 +7,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from gemma_space.chunks import ScoredToken
 from gemma_space.engine import steps
 from gemma_space.engine.batch import BatchEngine
 from gemma_space.errors import ContextLengthError, GemmaSpaceError, GenerationError
 from gemma_space.playground import Playground
 from gemma_space.settings import Settings
-from gemma_space.types import Precision, ScoredToken, ScoreRequest, Scoring
+from gemma_space.types import Precision, ScoreRequest, Scoring
 from tests import tiny_checkpoints as tiny
 from tests.tiny_checkpoints import Checkpoints
 from tests.unit.test_engine_exact import WORDS
