@@ -3,7 +3,6 @@
 Sits between an engine and whoever shows the reply. Knows no model and no page.
 """
 
-import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -12,6 +11,7 @@ from typing import Any
 from gemma_space.chunks import GenerationChunk, ScoredToken, Usage
 from gemma_space.errors import GenerationError
 from gemma_space.lease import ModelKey, ServedModel
+from gemma_space.precision_figures import perplexity_of
 from gemma_space.tokens import ReplyText, TextStream, pieces
 from gemma_space.types import (
     Alternative,
@@ -179,7 +179,7 @@ def scored(
 ) -> Generator[Scoring]:
     """The scores of a text after each chunk of it.
 
-    Perplexity is exp of the mean negative log-probability of the tokens so far.
+    Perplexity is that of the tokens so far.
 
     Raises:
         GenerationError: it was broken off by the time limit.
@@ -199,7 +199,7 @@ def scored(
             yield Scoring(
                 tokens=tuple(found),
                 total_tokens=total_tokens,
-                perplexity=math.exp(surprise / len(found)) if found else None,
+                perplexity=perplexity_of(surprise / len(found)) if found else None,
                 model=served.key.checkpoint.repo_id,
                 revision=served.key.revision,
                 precision=str(served.key.precision),

@@ -38,7 +38,6 @@ from gemma_space.visitors import Visitor
 from tests import tiny_checkpoints as tiny
 from tests.tiny_checkpoints import Checkpoints
 
-DEMO = "gemma-space/demo"
 SECRET = "the first words of a diary"
 
 
