@@ -72,8 +72,10 @@ class Admission:
             )
 
     @contextmanager
-    def enter(self) -> Iterator[Iterator[None]]:
+    def enter(self) -> Iterator[Iterator[int]]:
         """Stand in line until the block ends; iterate what it gives until it is one's turn.
+
+        Each item is how many wait in front.
 
         Raises:
             BusyError, ServerClosingError: as `require_room`.
@@ -106,10 +108,11 @@ class Admission:
             self._line.append(ticket)
             return ticket
 
-    def _wait(self, ticket: object) -> Iterator[None]:
+    def _wait(self, ticket: object) -> Iterator[int]:
         while True:
             with self._changed:
-                if self._ending or self._line.index(ticket) < self._places:
+                before = self._line.index(ticket) - self._places
+                if self._ending or before < 0:
                     return
                 self._changed.wait(TICK_SECONDS)
-            yield
+            yield before

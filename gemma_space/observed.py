@@ -33,7 +33,8 @@ from gemma_space.types import (
 from gemma_space.use_cases import UseCases
 from gemma_space.visitors import Visitor, Visitors
 
-IN_LINE = "All places are taken; this request waits for one."
+IN_LINE = "All places are taken; this request waits for one, {before} before it."
+NEXT_IN_LINE = "All places are taken; this request gets the next one."
 CUT_OFF = "The server was shut down before the reply was complete."
 T = TypeVar("T", Generation, Scoring)
 
@@ -135,9 +136,10 @@ class Observed:
         )  # fmt: skip
         with self._followed(use, asked) as course, closing(updates):
             with self._admission.enter() as turn:
-                for _ in turn:
+                for before in turn:
                     course.has_waited()
-                    yield LoadProgress(phase="access", note=IN_LINE)
+                    note = IN_LINE.format(before=before) if before else NEXT_IN_LINE
+                    yield LoadProgress(phase="access", note=note)
                 for update in self._until_closed(updates):
                     course.reply = update if isinstance(update, Generation | Scoring) else None
                     yield update

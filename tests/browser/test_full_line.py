@@ -73,7 +73,7 @@ def test_whoever_waits_is_told_so_and_may_leave(
         for _ in range(MAX_GENERATIONS):
             line.enter_context(server[1].enter())
         chat.send("Hello")
-        expect(chat.page.locator("#transcript")).to_contain_text("All places are taken")
+        expect(chat.page.locator("#transcript")).to_contain_text("this request gets the next one")
         assert server[1].waiting == 1
         chat.stop_button.click()
         expect(chat.send_button).to_be_visible()

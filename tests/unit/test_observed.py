@@ -20,7 +20,7 @@ from gemma_space.errors import (
 )
 from gemma_space.journal import Journal, line
 from gemma_space.metrics import Metrics
-from gemma_space.observed import CUT_OFF, IN_LINE, Observed
+from gemma_space.observed import CUT_OFF, NEXT_IN_LINE, Observed
 from gemma_space.playground import Playground
 from gemma_space.reports import LoadProgress
 from gemma_space.served import Served
@@ -146,11 +146,16 @@ def test_a_request_without_a_place_says_that_it_waits(
     playground: Playground, asked: ChatRequest
 ) -> None:
     watched = Watched(playground, places=1)
-    with watched.admission.enter():
-        stream = watched.playground.chat(asked)
-        first = next(stream)
-        assert isinstance(first, LoadProgress)
-        assert first.note == IN_LINE
+    with ExitStack() as before:
+        before.enter_context(watched.admission.enter())
+        with watched.admission.enter():
+            stream = watched.playground.chat(asked)
+            first = next(stream)
+            assert isinstance(first, LoadProgress)
+            assert "waits for one, 1 before it" in first.note
+        moved_up = next(stream)
+        assert isinstance(moved_up, LoadProgress)
+        assert moved_up.note == NEXT_IN_LINE
         assert watched.figure("requests_waiting") == 1
     assert replies(stream)[-1].finish_reason == "length"
     assert watched.told[0].waited_seconds > 0
