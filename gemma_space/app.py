@@ -35,7 +35,7 @@ MAX_BODY_BYTES = 20_000_000  # the largest file that the page hands over has 16 
 # and in its own words. These are beyond what `Admission` lets wait.
 MORE_REFUSED = 16  # at once, each in an instant
 MORE_EVENTS = 40  # of the page itself, as many as Gradio runs by default
-MOST_QUEUED = 10_000  # only a flood meets it
+MORE_QUEUED = 500  # events that have not begun, for a moment; only a flood meets this end
 # Of Gradio's own routes those that nothing here uses.
 CLOSED = (
     "/gradio_api/deep_link",  # writes the values of all inputs to disk and serves them to anyone
@@ -120,7 +120,7 @@ def build_app(
         finish_seconds=settings.shutdown_seconds,
         most_events=generations + MORE_EVENTS,
     )
-    demo.queue(max_size=MOST_QUEUED, default_concurrency_limit=generations)
+    demo.queue(max_size=generations + MORE_QUEUED, default_concurrency_limit=generations)
     return demo
 
 
