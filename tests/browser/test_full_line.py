@@ -34,8 +34,7 @@ def chat(server: tuple[str, Admission], new_context: Callable[..., BrowserContex
 def test_a_full_line_leaves_text_and_conversation_as_they_are(
     chat: ChatPage, server: tuple[str, Admission]
 ) -> None:
-    chat.send("First")
-    chat.finished()
+    chat.ask("First")
     with ExitStack() as line:
         for _ in range(MAX_GENERATIONS + 1):
             line.enter_context(server[1].enter())
@@ -45,10 +44,10 @@ def test_a_full_line_leaves_text_and_conversation_as_they_are(
         expect(toast).to_contain_text("Your text is kept: try again in a minute.")
         expect(chat.box).to_have_value("Let me in")
         expect(chat.user_messages).to_have_text(["First"])
-        toast.get_by_role("button").click()
+        toast.get_by_test_id("toast-close").click()
     chat.box.press("Enter")
-    chat.finished()
     expect(chat.user_messages).to_have_text(["First", "Let me in"])
+    expect(chat.footer).to_contain_text("Ended its turn")
 
 
 def test_a_prompt_says_it_where_the_reply_would_be(

@@ -209,10 +209,10 @@ def test_a_load_that_is_asked_for_is_told_of(watched: Watched, checkpoints: Chec
     next(stopped)
     stopped.close()
     with pytest.raises(ModelNotFoundError):
-        list(watched.playground.load("no/such"))
+        list(watched.playground.load("nothing"))
     assert [(t.endpoint, t.model, t.precision, t.outcome) for t in watched.told] == [
         ("test/load", model, "fp32", "ready"), ("test/load", model, "fp32", "cancelled"),
-        ("test/load", "no/such", "auto", "ModelNotFoundError"),
+        ("test/load", "nothing", "auto", "ModelNotFoundError"),
     ]  # fmt: skip
     assert watched.admission.running == 0
 
