@@ -4,7 +4,7 @@ Counts requests of every way in together. Does not know what a request is about.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from gemma_space.errors import BusyError, ServerClosingError
@@ -14,17 +14,26 @@ CLOSED = ("This server is being shut down.", "Send it again in a minute.")
 LATER = "Your text is kept: try again in a minute."
 
 
+def _nobody() -> tuple[int, int]:
+    return 0, 0
+
+
 class Admission:
     """A line in which the first `places` run and the others wait.
 
     Args:
         places: how many run at once.
         most_waiting: how many may wait before newcomers are refused.
+        before: of a queue that stands before this line: how many wait there, and how many have
+            left it and may not have come here yet.
     """
 
-    def __init__(self, places: int, most_waiting: int) -> None:
+    def __init__(
+        self, places: int, most_waiting: int, before: Callable[[], tuple[int, int]] = _nobody
+    ) -> None:
         self._places = places
         self._most_waiting = most_waiting
+        self._before = before
         self._changed = threading.Condition()
         self._line: list[object] = []  # a place is only ever gained: whoever leaves was before
         self._closed = False
@@ -53,7 +62,7 @@ class Admission:
     @property
     def full(self) -> bool:
         """Whether newcomers are refused because too many wait."""
-        return len(self._line) >= self._places + self._most_waiting
+        return self._everybody() >= self._places + self._most_waiting
 
     def require_room(self) -> None:
         """Refuse whoever could not stand in line now.
@@ -62,25 +71,29 @@ class Admission:
             BusyError: too many wait.
             ServerClosingError: the server closes.
         """
-        if self._closed:
-            raise ServerClosingError(*CLOSED)
+        self._require_open()
         if self.full:
             raise BusyError(
-                f"Too many people are asking right now: {len(self._line)} requests are running "
+                f"Too many people are asking right now: {self._everybody()} requests are running "
                 "or waiting.",
                 LATER,
             )
 
     @contextmanager
-    def enter(self) -> Iterator[Iterator[int]]:
+    def enter(self, refuses: bool = False) -> Iterator[Iterator[int]]:
         """Stand in line until the block ends; iterate what it gives until it is one's turn.
 
         Each item is how many wait in front.
 
+        Args:
+            refuses: turn newcomers away when too many wait. Whoever waited in the queue before
+                this line is not turned away at its end.
+
         Raises:
-            BusyError, ServerClosingError: as `require_room`.
+            BusyError: too many wait.
+            ServerClosingError: the server closes.
         """
-        ticket = self._join()
+        ticket = self._join(refuses)
         try:
             yield self._wait(ticket)
         finally:
@@ -101,9 +114,19 @@ class Admission:
         with self._changed:
             return self._changed.wait_for(lambda: not self._line, seconds)
 
-    def _join(self) -> object:
+    def _everybody(self) -> int:
+        waiting, begun = self._before()
+        return waiting + max(begun, len(self._line))
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ServerClosingError(*CLOSED)
+
+    def _join(self, refuses: bool) -> object:
         with self._changed:
-            self.require_room()
+            self._require_open()
+            if refuses:
+                self.require_room()
             ticket = object()
             self._line.append(ticket)
             return ticket

@@ -28,14 +28,12 @@ from gemma_space.ui import page, presenter
 from gemma_space.ui.events import asked_by
 from gemma_space.use_cases import UseCases
 from gemma_space.visits import McpOrigin, VisitorCookie
+from gemma_space.waiting_line import WaitingLine
 
 SECONDS_PER_DAY = 86_400
 MAX_BODY_BYTES = 20_000_000  # the largest file that the page hands over has 16 MB
-# Gradio's own queue must not be where requests wait: it would refuse the page's events with them,
-# and in its own words. These are beyond what `Admission` lets wait.
-MORE_REFUSED = 16  # at once, each in an instant
-MORE_EVENTS = 40  # of the page itself, as many as Gradio runs by default
-MORE_QUEUED = 500  # events that have not begun, for a moment; only a flood meets this end
+PAGE_EVENTS = 40  # at once, beside those that run a model: as many as Gradio runs by default
+FLOOD = 500  # events that have not begun, beside those that wait for a model
 # Of Gradio's own routes those that nothing here uses.
 CLOSED = (
     "/gradio_api/deep_link",  # writes the values of all inputs to disk and serves them to anyone
@@ -53,7 +51,6 @@ class Beside:
         admission: of the requests of all ways in.
         mcp_server: whether the endpoints are tools too.
         finish_seconds: what replies have to finish once the server is told to stop.
-        most_events: how many events Gradio may run at once.
     """
 
     admission: Admission
@@ -61,13 +58,17 @@ class Beside:
     middleware: list[Middleware]
     mcp_server: bool
     finish_seconds: float
-    most_events: int
 
 
 class Space(gr.Blocks):
     """The page, and what is served beside it."""
 
     beside: Beside
+
+    def wait_in(self, line: WaitingLine) -> None:
+        """Have events wait there, in place of the queue that Gradio made."""
+        self.max_threads = line.max_thread_count
+        self._queue = line
 
     def validate_inputs(self, block_fn: BlockFunction, inputs: list[Any]) -> None:
         """Refuse too few values in words; Gradio's own error has them all printed."""
@@ -86,14 +87,16 @@ def build_app(
     With a rehearsal the page is that of presenter mode. Launch it with `launch_options(demo)`,
     which has the theme, the styles and the routes.
     """
-    admission = Admission(MAX_GENERATIONS, settings.queue_size)
+    admission = Admission(MAX_GENERATIONS, settings.queue_size, lambda: line.counts())
     metrics = Metrics(playground.library, admission) if settings.shows_metrics else None
     journal = Journal(settings.log_prompts)
     listeners = [journal, metrics] if metrics else [journal]
     shares = Shares(settings.visitors_share, settings.per_minute)
+    # The others wait in Gradio's queue, which refuses them.
+    refusing = {"page": rehearsal is not None, "api": False, "openai": True}
     through_page, through_api, through_openai = (
-        Observed(playground, door, admission, shares, listeners)
-        for door in ("page", "api", "openai")
+        Observed(playground, door, admission, shares, listeners, refuses)
+        for door, refuses in refusing.items()
     )
     with Space(
         title=settings.presenter_title if rehearsal and settings.presenter_title else "Gemma Space",
@@ -106,21 +109,22 @@ def build_app(
             else:
                 presenter.build(through_page, settings, rehearsal)
         api.register(through_api, Callers(through_api))
-    generations = MAX_GENERATIONS + settings.queue_size + MORE_REFUSED
+    generations = MAX_GENERATIONS + settings.queue_size
+    line = WaitingLine(demo, MAX_GENERATIONS, generations + PAGE_EVENTS, generations + FLOOD)
+    line.watch(through_page, through_api)
+    demo.wait_in(line)
     machine_routes = operations.routes(playground, admission, metrics)
     openai_routes = openai.routes(through_openai, Callers(through_openai))
     demo.beside = Beside(
         admission=admission,
         routes=[*machine_routes, *openai_routes, *_closed_routes()],
         middleware=[
-            Middleware(operations.Door, admission=admission, through_api=through_api),
+            Middleware(operations.ClosedDoor, admission=admission),
             *_middleware(settings),
         ],
         mcp_server=settings.mcp,
         finish_seconds=settings.shutdown_seconds,
-        most_events=generations + MORE_EVENTS,
     )
-    demo.queue(max_size=generations + MORE_QUEUED, default_concurrency_limit=generations)
     return demo
 
 
@@ -135,7 +139,7 @@ def launch_options(demo: Space) -> dict[str, Any]:
             "middleware": beside.middleware,
         },
         "mcp_server": beside.mcp_server,
-        "max_threads": beside.most_events,
+        "max_threads": demo.max_threads,
         "run_history": False,  # it would keep every input, tokens too, in the visitor's browser
         "enable_monitoring": False,
         "show_error": False,

@@ -47,6 +47,7 @@ class Observed:
         admission: shared by all ways in.
         shares: what each visitor may have, shared by all ways in.
         listeners: told of each request once it is over.
+        refuses: turn newcomers away when too many wait, because nothing before did.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class Observed:
         admission: Admission,
         shares: Shares,
         listeners: Sequence[Callable[[Served], None]],
+        refuses: bool = False,
     ) -> None:
         self._playground = playground
         self._door = door
         self._admission = admission
         self._shares = shares
         self._listeners = listeners
+        self._refuses = refuses
 
     # --- who may begin --------------------------------------------------------------------------
 
@@ -135,7 +138,7 @@ class Observed:
             prompt=asked_text(request),
         )  # fmt: skip
         with self._followed(use, asked) as course, closing(updates):
-            with self._admission.enter() as turn:
+            with self._admission.enter(self._refuses) as turn:
                 for before in turn:
                     course.has_waited()
                     note = IN_LINE.format(before=before) if before else NEXT_IN_LINE

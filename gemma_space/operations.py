@@ -5,7 +5,6 @@ may begin in `admission`.
 """
 
 import logging
-import re
 import signal
 import threading
 import time
@@ -18,9 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gemma_space.admission import CLOSED, Admission
-from gemma_space.errors import BusyError
 from gemma_space.metrics import CONTENT_TYPE, Metrics
-from gemma_space.observed import Observed
 from gemma_space.use_cases import UseCases
 
 log = logging.getLogger(__name__)
@@ -29,9 +26,6 @@ FLUSH_SECONDS = 2.0
 TICK_SECONDS = 0.1
 # What may still be asked for while the server closes.
 STOPS = ("/cancel", "/reset")
-# What plain HTTP callers begin with a request of its own. Those that hear an endpoint's own error
-# (the page, gradio_client) come in by another route: a status would have them told Gradio's words.
-GENERATES = re.compile(r"/gradio_api/call/(v2/)?(chat|generate|score)/?")
 
 
 def routes(playground: UseCases, admission: Admission, metrics: Metrics | None) -> list[Route]:
@@ -54,40 +48,25 @@ def routes(playground: UseCases, admission: Admission, metrics: Metrics | None) 
     return found
 
 
-class Door:
-    """Answers with 503 what cannot begin: anything once the server closes, and what a plain HTTP
-    caller would have generated while no more requests may wait.
+class ClosedDoor:
+    """Answers what would begin something new with 503 once the server closes."""
 
-    Args:
-        admission: says which of it is the case.
-        through_api: told of whom it refuses.
-    """
-
-    def __init__(self, app: ASGIApp, admission: Admission, through_api: Observed) -> None:
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
         self._app = app
         self._admission = admission
-        self._through_api = through_api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begins = scope["type"] == "http" and scope["method"] == "POST"
-        refusal = self._refusal(scope["path"]) if begins else ""
-        if refusal:
-            response = JSONResponse({"detail": refusal}, 503, {"Retry-After": "60"})
+        if begins and self._admission.closed and self._is_ours(scope["path"]):
+            response = JSONResponse({"detail": " ".join(CLOSED)}, 503, {"Retry-After": "60"})
             await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _refusal(self, path: str) -> str:
-        if self._admission.closed:
-            # The routes under /v1 say it in their own shape.
-            ours = "/v1/" not in path and not path.rstrip("/").endswith(STOPS)
-            return " ".join(CLOSED) * ours
-        if GENERATES.search(path):
-            try:
-                self._through_api.require_room()
-            except BusyError as error:
-                return str(error)
-        return ""
+    @staticmethod
+    def _is_ours(path: str) -> bool:
+        # The routes under /v1 say it in their own shape.
+        return "/v1/" not in path and not path.rstrip("/").endswith(STOPS)
 
 
 class Stop:

@@ -21,6 +21,7 @@ from gradio.context import Context
 
 from gemma_space.alerts import errors_shown
 from gemma_space.errors import InvalidRequestError
+from gemma_space.limits import GENERATION
 from gemma_space.observed import Observed
 from gemma_space.visitors import Visitor, Visitors
 from gemma_space.visits import visitor_of
@@ -74,6 +75,7 @@ def listen(
     asks: bool = False,
     generates: bool = False,
     counts: bool = False,
+    at_once: int | None = None,
 ) -> Any:
     """Call `handler` whenever one of `triggers` fires; no triggers means when the page loads.
 
@@ -82,11 +84,12 @@ def listen(
         inputs: passed as one mapping from component to value, unless empty.
         js: runs in the browser before the handler, or instead of it. With a handler it must not
             take inputs: a set has no order.
-        asks: it prepares what runs a model next: refused, before anything on the page has
-            changed, while no more requests may wait.
-        generates: it runs a model, and counts; all such events, the API's included, have an end
-            that the events of the page itself do not wait for.
+        asks: a plain function that prepares what runs a model next: refused, before anything on
+            the page has changed, while no more requests may wait.
+        generates: it shares the places of all events that run a model, the API's included, and
+            counts.
         counts: a stream is one of the requests that a visitor may have at once.
+        at_once: how many of it may run for all visitors together; the rest waits unseen.
         on_error: what to show in place of a toast, given the error's sentence and what the
             handler was given; of a stream, with its updates so far.
 
@@ -104,8 +107,8 @@ def listen(
         "trigger_mode": trigger_mode,
         "show_progress": show_progress,
         "api_visibility": "private",
-        "concurrency_limit": "default" if generates else None,
-        "concurrency_id": "generation" if generates else None,
+        "concurrency_limit": "default" if generates else at_once,
+        "concurrency_id": GENERATION if generates else None,
     }
     if len(triggers) > 1:
         return gr.on(list(triggers), **options)

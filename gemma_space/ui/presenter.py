@@ -167,9 +167,10 @@ class Stage:
             # An example whose answer is kept asks nothing.
             asks = handler != self.on_example
             asked = listen([trigger], handler, context, outputs, asks=asks)
+            # It waits where its place is known, and not in Gradio's queue.
             replying = listen(
                 [asked.success], self.on_reply, context, outputs, on_error=self.failed,
-                generates=True,
+                counts=True,
             )  # fmt: skip
             listen([replying.then], self.on_over, context, outputs)
             replies.append(replying)

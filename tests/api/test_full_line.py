@@ -5,7 +5,7 @@ The real app with room for one who waits, and replies that end when the test let
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, cast
@@ -19,7 +19,6 @@ from gemma_space import journal
 from gemma_space.admission import Admission
 from gemma_space.app import build_app, launch_options
 from gemma_space.limits import MAX_GENERATIONS
-from gemma_space.operations import GENERATES
 from gemma_space.playground import Playground
 from gemma_space.settings import Settings
 from tests.api.conftest import free_port
@@ -40,9 +39,9 @@ class Crowded:
     admission: Admission
     endpoints: set[str]
 
-    def waits(self, running: int, waiting: int) -> None:
-        """Until so many are in line; the test's own limit ends this."""
-        while (self.admission.running, self.admission.waiting) != (running, waiting):
+    def until(self, happens: Callable[[Admission], bool]) -> None:
+        """Until that is so of the line; the test's own limit ends this."""
+        while not happens(self.admission):
             time.sleep(0.02)
 
 
@@ -75,16 +74,16 @@ def full(crowded: Crowded) -> Iterator[Crowded]:
 def test_real_callers_fill_the_line_and_the_next_is_refused(crowded: Crowded) -> None:
     first, second = crowded.client, Client(crowded.url, verbose=False)
     running: list[Any] = [first.submit("Hello", api_name="/chat") for _ in range(MAX_GENERATIONS)]
-    crowded.waits(MAX_GENERATIONS, 0)
+    crowded.until(lambda line: line.running == MAX_GENERATIONS)
     waiting: Any = second.submit("Hello", api_name="/chat")
-    crowded.waits(MAX_GENERATIONS, 1)
+    crowded.until(lambda line: line.full)
     with pytest.raises(AppError, match=FULL):
         first.predict("Hello", api_name="/chat")
     running[0].cancel()  # Gradio cancels all that one client asked of one endpoint
-    crowded.waits(1, 0)
+    crowded.until(lambda line: line.running == 1)
     assert next(iter(waiting))["text"].startswith("word")
     waiting.cancel()
-    crowded.waits(0, 0)
+    crowded.until(lambda line: not line.running)
 
 
 @pytest.mark.parametrize("path", ["call/chat", "call/v2/chat", "call/v2/chat/", "call/v2/score"])
@@ -92,16 +91,12 @@ def test_a_plain_caller_is_answered_503_with_the_sentence(full: Crowded, path: s
     body = {"text": "x"} if "score" in path else {"message": "x"} if "v2" in path else {"data": []}
     answer = httpx.post(full.url + "gradio_api/" + path, json=body)
     assert answer.status_code == 503
-    assert int(answer.headers["retry-after"]) > 0
     assert answer.json().keys() == {"detail"}
     assert "Your text is kept: try again in a minute." in answer.json()["detail"]
 
 
 def test_the_endpoints_that_are_refused_are_those_that_generate(crowded: Crowded) -> None:
     assert crowded.endpoints == {"chat", "generate", "score"}
-    for name in crowded.endpoints:
-        assert GENERATES.search(f"/gradio_api/call/{name}")
-    assert not GENERATES.search("/gradio_api/call/v2/tokenize")
 
 
 @pytest.mark.parametrize("endpoint", ["/chat", "/generate", "/score"])
@@ -126,5 +121,5 @@ def test_the_log_has_whoever_was_refused(full: Crowded, caplog: pytest.LogCaptur
         with pytest.raises(AppError):
             full.client.predict("Hello", api_name="/chat")
     told = [r.getMessage() for r in caplog.records if r.name == journal.NAME]
-    assert [line.split("endpoint=")[1].split()[0] for line in told] == ["api", "api/chat"]
+    assert [line.split("endpoint=")[1].split()[0] for line in told] == ["api", "api"]
     assert all("finish_reason=BusyError" in line for line in told)

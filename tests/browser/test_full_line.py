@@ -50,9 +50,7 @@ def test_a_full_line_leaves_text_and_conversation_as_they_are(
     expect(chat.footer).to_contain_text("Ended its turn")
 
 
-def test_a_prompt_says_it_where_the_reply_would_be(
-    chat: ChatPage, server: tuple[str, Admission]
-) -> None:
+def test_a_prompt_stays_where_it_is(chat: ChatPage, server: tuple[str, Admission]) -> None:
     page = chat.page
     page.get_by_role("tab", name="Prompt").click()
     prompt = page.get_by_role("textbox", name="Prompt", exact=True)
@@ -61,8 +59,9 @@ def test_a_prompt_says_it_where_the_reply_would_be(
         for _ in range(MAX_GENERATIONS + 1):
             line.enter_context(server[1].enter())
         page.get_by_role("button", name="Run", exact=True).click()
-        expect(page.locator("#completion-footer .problem")).to_contain_text(FULL)
+        expect(page.locator(".toast-body")).to_contain_text(FULL)
     expect(prompt).to_have_value("Once upon")
+    expect(page.get_by_role("button", name="Run", exact=True)).to_be_enabled()
 
 
 def test_whoever_waits_is_told_so_and_may_leave(

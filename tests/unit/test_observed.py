@@ -50,7 +50,7 @@ class Watched:
         self.metrics = Metrics(playground.library, self.admission)
         listeners = (self.told.append, self.metrics)
         shares = Shares(each)
-        self.playground = Observed(playground, "test", self.admission, shares, listeners)
+        self.playground = Observed(playground, "test", self.admission, shares, listeners, True)
 
     def figure(self, name: str) -> float:
         (found,) = [
