@@ -22,6 +22,7 @@ from gemma_space.observed import Observed
 from gemma_space.page_rules import OwnName, PageRules
 from gemma_space.playground import Playground
 from gemma_space.rehearsal import Rehearsal
+from gemma_space.sessions import PageConfig
 from gemma_space.settings import Settings
 from gemma_space.shares import Shares
 from gemma_space.ui import page, presenter
@@ -64,6 +65,10 @@ class Space(gr.Blocks):
     """The page, and what is served beside it."""
 
     beside: Beside
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.default_config = PageConfig(self)
 
     def wait_in(self, line: WaitingLine) -> None:
         """Have events wait there, in place of the queue that Gradio made."""

@@ -9,7 +9,7 @@ from gradio_client import Client
 
 from gemma_space.access import Access
 from gemma_space.admission import Admission
-from gemma_space.app import build_app, launch_options
+from gemma_space.app import Space, build_app, launch_options
 from gemma_space.catalog import hub_catalog
 from gemma_space.hub import Answer
 from gemma_space.playground import Playground
@@ -27,13 +27,14 @@ GATED = next(row for row in hub_catalog() if row.repo_id == "google/gemma-3-270m
 
 @dataclass
 class Served:
-    """A running app: its address, what it serves, and the tokens its access check was given."""
+    """A running app: its address, what it serves, its page, and the tokens its access check got."""
 
     url: str
     client: Client
     playground: Playground
     folders: dict[str, str]
     admission: Admission
+    demo: Space
     tokens_asked: list[str | None] = field(default_factory=list)
 
 
@@ -62,6 +63,6 @@ def app(checkpoints: Checkpoints) -> Iterator[Served]:
     )
     try:
         client = Client(url, verbose=False)
-        yield Served(url, client, playground, folders, demo.beside.admission, tokens_asked)
+        yield Served(url, client, playground, folders, demo.beside.admission, demo, tokens_asked)
     finally:
         demo.close()
