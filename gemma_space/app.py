@@ -115,18 +115,17 @@ def build_app(
                 presenter.build(through_page, settings, rehearsal)
         api.register(through_api, Callers(through_api))
     generations = MAX_GENERATIONS + settings.queue_size
-    line = WaitingLine(demo, MAX_GENERATIONS, generations + PAGE_EVENTS, generations + FLOOD)
-    line.watch(through_page, through_api)
+    line = WaitingLine(
+        demo, through_page, through_api, places=MAX_GENERATIONS,
+        most_events=generations + PAGE_EVENTS, most_waiting=generations + FLOOD,
+    )  # fmt: skip
     demo.wait_in(line)
     machine_routes = operations.routes(playground, admission, metrics)
     openai_routes = openai.routes(through_openai, Callers(through_openai))
     demo.beside = Beside(
         admission=admission,
         routes=[*machine_routes, *openai_routes, *_closed_routes()],
-        middleware=[
-            Middleware(operations.ClosedDoor, admission=admission),
-            *_middleware(settings),
-        ],
+        middleware=_middleware(settings, admission),
         mcp_server=settings.mcp,
         finish_seconds=settings.shutdown_seconds,
     )
@@ -173,8 +172,9 @@ def serve(demo: Space, playground: Playground, rehearsal: Rehearsal | None = Non
     operations.shut_down(demo, demo.beside.admission, demo.beside.finish_seconds, stop.hurry)
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, admission: Admission) -> list[Middleware]:
     return [
+        Middleware(operations.ClosedDoor, admission=admission),
         Middleware(PageRules, on_space=bool(settings.space_id)),
         *([Middleware(OwnName)] if settings.own_machine else []),
         Middleware(VisitorCookie),

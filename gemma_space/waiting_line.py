@@ -28,26 +28,26 @@ class WaitingLine(Queue):
 
     Args:
         blocks: whose events wait.
+        through_page, through_api: refuse whoever finds no room.
         places: how many events that run a model may run at once.
         most_events: how many of all kinds.
         most_waiting: events of all kinds; only a flood meets this end.
     """
 
-    def __init__(self, blocks: gr.Blocks, places: int, most_events: int, most_waiting: int) -> None:
+    def __init__(
+        self, blocks: gr.Blocks, through_page: Observed, through_api: Observed, *,
+        places: int, most_events: int, most_waiting: int,
+    ) -> None:  # fmt: skip
         super().__init__(
             live_updates=True, concurrency_count=most_events, update_intervals=1,
             max_size=most_waiting, blocks=blocks, default_concurrency_limit=places,
         )  # fmt: skip
-        self._doors: dict[bool, Observed] = {}
+        self._through_page, self._through_api = through_page, through_api
 
     def counts(self) -> tuple[int, int]:
         """Events that run a model: how many wait, and how many have begun."""
         line = self.event_queue_per_concurrency_id.get(GENERATION)
         return (len(line.queue), line.current_concurrency) if line else (0, 0)
-
-    def watch(self, through_page: Observed, through_api: Observed) -> None:
-        """Have these refuse whoever finds no room."""
-        self._doors = {True: through_api, False: through_page}
 
     async def push(
         self, body: PredictBodyInternal, request: Request, username: str | None
@@ -56,9 +56,10 @@ class WaitingLine(Queue):
         event that it is, for that is how the page and `gradio_client` hear of errors."""
         fn = self.blocks.fns.get(body.fn_index) if body.fn_index is not None else None
         if fn is not None and fn.concurrency_id == GENERATION:
+            door = self._through_api if fn.api_visibility == "public" else self._through_page
             try:
                 with errors_shown():
-                    self._doors[fn.api_visibility == "public"].require_room()
+                    door.require_room()
             except gr.Error as error:
                 if body.simple_format:
                     return False, str(error.message), "queue_full"
