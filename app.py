@@ -3,7 +3,8 @@
 import sys
 
 from gemma_space import redaction
-from gemma_space.settings import Settings, hide_own_token, set_library_defaults
+from gemma_space.environment import hide_secrets, set_library_defaults
+from gemma_space.settings import Settings
 
 redaction.install()
 set_library_defaults()  # before anything imports gradio or transformers
@@ -20,7 +21,7 @@ def main() -> None:
     """Serve what the environment asks for, or say in one sentence why not."""
     try:
         settings = Settings.from_env()
-        hide_own_token()
+        hide_secrets()
         if settings.engine_key:
             redaction.name(settings.engine_key.get_secret_value())
         kind = RemotePlayground if settings.engine_url else Playground

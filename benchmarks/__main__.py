@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.figure import Figure, in_words, read
+from benchmarks.processes import STOP_SECONDS, ended
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -42,7 +43,9 @@ def measure(part: str, options: argparse.Namespace) -> tuple[list[Figure], int]:
         command += ["--quick"] * options.quick
         command += ["--pairs", str(options.pairs)] if options.pairs else []
         print(f"\n# {part}", flush=True)
-        code = subprocess.run(command, cwd=ROOT, check=False).returncode
+        # It may have an app to stop first.
+        with ended(subprocess.Popen(command, cwd=ROOT), 2 * STOP_SECONDS) as process:
+            code = process.wait()
         return (read(file.read_text(encoding="utf-8")) if file.is_file() else []), code
 
 

@@ -12,11 +12,10 @@ from pathlib import Path
 import httpx
 import psutil
 
-from tests.api.conftest import free_port
+from benchmarks.processes import ended, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 120
-STOP_SECONDS = 40
 
 
 @contextmanager
@@ -37,19 +36,12 @@ def served(**environment: str) -> Iterator[tuple[str, psutil.Process]]:
         process = subprocess.Popen(
             [sys.executable, "app.py"], cwd=ROOT, env=environ, stdout=printed, stderr=printed
         )
-        try:
+        with ended(process):
             url = f"http://127.0.0.1:{port}"
             if not _answers(url, process):
                 printed.seek(0)
                 raise RuntimeError(f"The app did not start: {printed.read()[-2000:].decode()}")
             yield url, psutil.Process(process.pid)
-        finally:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:

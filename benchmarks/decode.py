@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gemma_space.settings import set_library_defaults
+from gemma_space.environment import set_library_defaults
 
 set_library_defaults()
 

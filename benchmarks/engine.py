@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gemma_space.settings import set_library_defaults
+from gemma_space.environment import set_library_defaults
 
 set_library_defaults()
 
@@ -34,9 +34,10 @@ from transformers import (  # noqa: E402
 
 from benchmarks.figure import Figure, Pair, figures_of, main  # noqa: E402
 from gemma_space.access import Access  # noqa: E402
+from gemma_space.assets import DEMO_MODEL  # noqa: E402
 from gemma_space.engine.batch import BatchEngine  # noqa: E402
 from gemma_space.playground import Playground  # noqa: E402
-from gemma_space.settings import DEMO_MODEL, Settings  # noqa: E402
+from gemma_space.settings import Settings  # noqa: E402
 from gemma_space.shelf import served_checkpoints  # noqa: E402
 from gemma_space.types import (  # noqa: E402
     CompletionRequest,

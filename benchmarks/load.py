@@ -57,10 +57,6 @@ class Visitor:
         return statistics.mean(self.waits)
 
 
-class RefusedError(RuntimeError):
-    """The server did not take a request."""
-
-
 class Api:
     """The app's own endpoint for chat, by plain HTTP."""
 
@@ -103,7 +99,7 @@ class Api:
         """Have it queued; the name of its events.
 
         Raises:
-            RefusedError: the server's sentence about why it is not.
+            RuntimeError: the server's sentence about why it is not.
         """
         body = {
             "message": message, "history": history, "precision": "fp32", "temperature": 0,
@@ -111,7 +107,7 @@ class Api:
         }  # fmt: skip
         answer = await self._client.post("/gradio_api/call/v2/chat", json=body)
         if answer.status_code != 200:
-            raise RefusedError(f"{answer.status_code}: {answer.text[:200]}")
+            raise RuntimeError(f"{answer.status_code}: {answer.text[:200]}")
         return answer.json()["event_id"]
 
     async def close(self) -> None:
@@ -176,7 +172,7 @@ async def overflow(api: Api, count: int) -> list[str]:
     async def one(number: int) -> str:
         try:
             await api.chat([], f"{QUESTIONS[number % len(QUESTIONS)]} ({number})")
-        except RefusedError as error:
+        except RuntimeError as error:  # at the door, or at the end of the line
             return str(error)
         return ""
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gemma_space.settings import set_library_defaults
+from gemma_space.environment import set_library_defaults
 
 set_library_defaults()
 
@@ -22,9 +22,9 @@ from transformers import AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig  # n
 
 from benchmarks.figure import Figure, Pair, figures_of, main  # noqa: E402
 from gemma_space import memory  # noqa: E402
+from gemma_space.assets import DEMO_MODEL  # noqa: E402
 from gemma_space.loading import load  # noqa: E402
 from gemma_space.local_checkpoint import local_checkpoint  # noqa: E402
-from gemma_space.settings import DEMO_MODEL  # noqa: E402
 from gemma_space.types import Precision  # noqa: E402
 
 BUFFER_BYTES = 8 * 2**20

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from gemma_space.settings import set_library_defaults
+from gemma_space.environment import set_library_defaults
 
 set_library_defaults()
 

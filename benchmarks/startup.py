@@ -8,7 +8,6 @@ says that its model is in memory, which is when the stock page can answer.
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import urllib.request
 from collections.abc import Callable
 
 from benchmarks.figure import Figure, Pair, figures_of, main
+from benchmarks.processes import ended, free_port
 
 PATIENCE_SECONDS = 120
 EMPTY = """
@@ -32,9 +32,7 @@ OURS = [sys.executable, "app.py"]
 
 def seconds_until(command: list[str], *conditions: Callable[[str], bool]) -> list[float]:
     """Start a server on a free port, wait for each condition in turn, stop it; the seconds."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environ = os.environ | {
         "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False",
     }  # fmt: skip
@@ -42,16 +40,13 @@ def seconds_until(command: list[str], *conditions: Callable[[str], bool]) -> lis
     process = subprocess.Popen(
         command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    try:
+    with ended(process, stop_seconds=0):
         for condition in conditions:
             while not condition(f"http://127.0.0.1:{port}/"):
                 if process.poll() is not None or time.perf_counter() - started > PATIENCE_SECONDS:
                     raise RuntimeError(f"{command[1:]} did not serve a page")
                 time.sleep(0.01)
             found.append(time.perf_counter() - started)
-    finally:
-        process.kill()
-        process.wait()
     return found
 
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from gemma_space.settings import set_library_defaults
+from gemma_space.environment import set_library_defaults
 
 set_library_defaults()
 

@@ -11,10 +11,11 @@ from gemma_space.errors import BusyError, ServerClosingError
 
 TICK_SECONDS = 0.1
 CLOSED = ("This server is being shut down.", "Send it again in a minute.")
+LATER = "Your text is kept: try again in a minute."
 
 
-def _nobody() -> int:
-    return 0
+def _nobody() -> tuple[int, int]:
+    return 0, 0
 
 
 class Admission:
@@ -23,15 +24,16 @@ class Admission:
     Args:
         places: how many run at once.
         most_waiting: how many may wait before newcomers are refused.
-        elsewhere: how many more wait in a queue of their own, before they come here.
+        before: of a queue that stands before this line: how many wait there, and how many have
+            left it and may not have come here yet.
     """
 
     def __init__(
-        self, places: int, most_waiting: int, elsewhere: Callable[[], int] = _nobody
+        self, places: int, most_waiting: int, before: Callable[[], tuple[int, int]] = _nobody
     ) -> None:
         self._places = places
         self._most_waiting = most_waiting
-        self._elsewhere = elsewhere
+        self._before = before
         self._changed = threading.Condition()
         self._line: list[object] = []  # a place is only ever gained: whoever leaves was before
         self._closed = False
@@ -57,13 +59,35 @@ class Admission:
         """Whether those in line are to end now."""
         return self._ending
 
+    @property
+    def full(self) -> bool:
+        """Whether newcomers are refused because too many wait."""
+        return self._everybody() >= self._places + self._most_waiting
+
+    def require_room(self) -> None:
+        """Refuse whoever could not stand in line now.
+
+        Raises:
+            BusyError: too many wait.
+            ServerClosingError: the server closes.
+        """
+        self._require_open()
+        if self.full:
+            raise BusyError(
+                f"Too many people are asking right now: {self._everybody()} requests are running "
+                "or waiting.",
+                LATER,
+            )
+
     @contextmanager
-    def enter(self, refuses: bool = False) -> Iterator[Iterator[None]]:
+    def enter(self, refuses: bool = False) -> Iterator[Iterator[int]]:
         """Stand in line until the block ends; iterate what it gives until it is one's turn.
 
+        Each item is how many wait in front.
+
         Args:
-            refuses: turn newcomers away when too many wait. Whoever waited in a queue that has
-                its own limit is not turned away at its end.
+            refuses: turn newcomers away when too many wait. Whoever waited in the queue before
+                this line is not turned away at its end.
 
         Raises:
             BusyError: too many wait.
@@ -90,25 +114,28 @@ class Admission:
         with self._changed:
             return self._changed.wait_for(lambda: not self._line, seconds)
 
+    def _everybody(self) -> int:
+        waiting, begun = self._before()
+        return waiting + max(begun, len(self._line))
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ServerClosingError(*CLOSED)
+
     def _join(self, refuses: bool) -> object:
         with self._changed:
-            if self._closed:
-                raise ServerClosingError(*CLOSED)
-            full = len(self._line) >= self._places
-            if refuses and full and self.waiting + self._elsewhere() >= self._most_waiting:
-                raise BusyError(
-                    f"This server is busy: {self.running} requests are running and "
-                    f"{self.waiting + self._elsewhere()} are waiting.",
-                    "Send it again later.",
-                )
+            self._require_open()
+            if refuses:
+                self.require_room()
             ticket = object()
             self._line.append(ticket)
             return ticket
 
-    def _wait(self, ticket: object) -> Iterator[None]:
+    def _wait(self, ticket: object) -> Iterator[int]:
         while True:
             with self._changed:
-                if self._ending or self._line.index(ticket) < self._places:
+                before = self._line.index(ticket) - self._places
+                if self._ending or before < 0:
                     return
                 self._changed.wait(TICK_SECONDS)
-            yield
+            yield before

@@ -2,8 +2,7 @@
 
 import threading
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import gradio as gr
 from gradio.block_function import BlockFunction
@@ -29,11 +28,14 @@ from gemma_space.settings import Settings
 from gemma_space.shares import Shares
 from gemma_space.ui import page, presenter
 from gemma_space.ui.events import asked_by
+from gemma_space.use_cases import UseCases
 from gemma_space.visits import McpOrigin, VisitorCookie
+from gemma_space.waiting_line import WaitingLine
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SECONDS_PER_DAY = 86_400
 MAX_BODY_BYTES = 20_000_000  # the largest file that the page hands over has 16 MB
+PAGE_EVENTS = 40  # at once, beside those that run a model: as many as Gradio runs by default
+FLOOD = 500  # events that have not begun, beside those that wait for a model
 # Of Gradio's own routes those that nothing here uses.
 CLOSED = (
     "/gradio_api/deep_link",  # writes the values of all inputs to disk and serves them to anyone
@@ -51,16 +53,13 @@ class Beside:
         admission: of the requests of all ways in.
         mcp_server: whether the endpoints are tools too.
         finish_seconds: what replies have to finish once the server is told to stop.
-        space_id: `owner/name` of the Space this is, which Hugging Face shows in a frame; or empty.
-        own_name: only this machine may ask, and by its own name.
     """
 
     admission: Admission
     routes: list[Route]
+    middleware: list[Middleware]
     mcp_server: bool
     finish_seconds: float
-    space_id: str
-    own_name: bool
 
 
 class Space(gr.Blocks):
@@ -72,6 +71,11 @@ class Space(gr.Blocks):
         super().__init__(**options)
         self.default_config = PageConfig(self)
 
+    def wait_in(self, line: WaitingLine) -> None:
+        """Have events wait there, in place of the queue that Gradio made."""
+        self.max_threads = line.max_thread_count
+        self._queue = line
+
     def validate_inputs(self, block_fn: BlockFunction, inputs: list[Any]) -> None:
         """Refuse too few values in words; Gradio's own error has them all printed."""
         if len(inputs) < len(block_fn.inputs):
@@ -82,61 +86,65 @@ class Space(gr.Blocks):
 
 
 def build_app(
-    playground: Playground, settings: Settings, rehearsal: Rehearsal | None = None
+    playground: UseCases, settings: Settings, rehearsal: Rehearsal | None = None
 ) -> Space:
     """Build the page and the public API in one `gr.Blocks`; nothing is loaded or started.
 
     With a rehearsal the page is that of presenter mode. Launch it with `launch_options(demo)`,
     which has the theme, the styles and the routes.
     """
-    admission = Admission(MAX_GENERATIONS, settings.queue_size, lambda: len(demo._queue))
+    admission = Admission(MAX_GENERATIONS, settings.queue_size, lambda: line.counts())
     metrics = Metrics(playground.library, admission) if settings.shows_metrics else None
     journal = Journal(settings.log_prompts)
     listeners = [journal, metrics] if metrics else [journal]
-    through_page = Observed(playground, "page", admission, listeners)
-    through_api = Observed(playground, "api", admission, listeners)
-    # Gradio's own queue stands before the other two.
-    through_openai = Observed(playground, "openai", admission, listeners, refuses=True)
     shares = Shares(settings.visitors_share, settings.per_minute)
-    callers = Callers(playground.visitors, shares)
+    # The others wait in Gradio's queue, which refuses them.
+    refusing = {"page": rehearsal is not None, "api": False, "openai": True}
+    through_page, through_api, through_openai = (
+        Observed(playground, door, admission, shares, listeners, refuses)
+        for door, refuses in refusing.items()
+    )
     with Space(
         title=settings.presenter_title if rehearsal and settings.presenter_title else "Gemma Space",
         analytics_enabled=False,
         delete_cache=(SECONDS_PER_DAY, SECONDS_PER_DAY),
     ) as demo:
-        with asked_by(playground.visitors, shares):
+        with asked_by(playground.visitors, through_page):
             if rehearsal is None:
-                page.build(cast(Playground, through_page), settings)
+                page.build(through_page, settings)
             else:
-                presenter.build(cast(Playground, through_page), settings, rehearsal)
-        api.register(cast(Playground, through_api), callers)
-    machine_routes = operations.routes(playground, admission, metrics)
-    routes = [*machine_routes, *openai.routes(through_openai, callers), *_closed_routes()]
-    demo.beside = Beside(
-        admission, routes, settings.mcp, settings.shutdown_seconds,
-        space_id=settings.space_id, own_name=settings.own_machine,
+                presenter.build(through_page, settings, rehearsal)
+        api.register(through_api, Callers(through_api))
+    generations = MAX_GENERATIONS + settings.queue_size
+    line = WaitingLine(
+        demo, through_page, through_api, places=MAX_GENERATIONS,
+        most_events=generations + PAGE_EVENTS, most_waiting=generations + FLOOD,
     )  # fmt: skip
-    demo.queue(max_size=settings.queue_size, default_concurrency_limit=16)
+    demo.wait_in(line)
+    machine_routes = operations.routes(playground, admission, metrics)
+    openai_routes = openai.routes(through_openai, Callers(through_openai))
+    demo.beside = Beside(
+        admission=admission,
+        routes=[*machine_routes, *openai_routes, *_closed_routes()],
+        middleware=_middleware(settings, admission, str(demo.title)),
+        mcp_server=settings.mcp,
+        finish_seconds=settings.shutdown_seconds,
+    )
     return demo
 
 
 def launch_options(demo: Space) -> dict[str, Any]:
     """Keyword arguments for `demo.launch()` that every way of serving the app shares."""
+    beside = demo.beside
     return {
-        **page.launch_options(ASSETS),
+        **page.launch_options(),
         "app_kwargs": {
             "max_body_size": MAX_BODY_BYTES,
-            "routes": demo.beside.routes,
-            "middleware": [
-                Middleware(operations.ClosedDoor, admission=demo.beside.admission),
-                Middleware(PageRules, on_space=bool(demo.beside.space_id)),
-                Middleware(LinkCard, title=str(demo.title), space_id=demo.beside.space_id),
-                *([Middleware(OwnName)] if demo.beside.own_name else []),
-                Middleware(VisitorCookie),
-                Middleware(McpOrigin),
-            ],
+            "routes": beside.routes,
+            "middleware": beside.middleware,
         },
-        "mcp_server": demo.beside.mcp_server,
+        "mcp_server": beside.mcp_server,
+        "max_threads": demo.max_threads,
         "run_history": False,  # it would keep every input, tokens too, in the visitor's browser
         "enable_monitoring": False,
         "show_error": False,
@@ -162,8 +170,18 @@ def serve(demo: Space, playground: Playground, rehearsal: Rehearsal | None = Non
     demo.launch(prevent_thread_lock=True, **launch_options(demo))
     threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
     stop.asked.wait()
-    beside = demo.beside
-    operations.shut_down(demo, beside.admission, beside.finish_seconds, stop.hurry)
+    operations.shut_down(demo, demo.beside.admission, demo.beside.finish_seconds, stop.hurry)
+
+
+def _middleware(settings: Settings, admission: Admission, title: str) -> list[Middleware]:
+    return [
+        Middleware(operations.ClosedDoor, admission=admission),
+        Middleware(PageRules, on_space=bool(settings.space_id)),
+        Middleware(LinkCard, title=title, space_id=settings.space_id),
+        *([Middleware(OwnName)] if settings.own_machine else []),
+        Middleware(VisitorCookie),
+        Middleware(McpOrigin),
+    ]
 
 
 def _closed_routes() -> list[Route]:

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gemma_space.assets import ASSETS, DEMO_MODEL
 from gemma_space.catalog import Checkpoint
-from gemma_space.settings import ASSETS, DEMO_MODEL
 
 FOLDER = ASSETS / "cards"
 GEMMA = "gemma"  # the licence, by its name on the Hub

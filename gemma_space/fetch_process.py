@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_space import hub
-from gemma_space.settings import TOKEN_VARIABLES
+from gemma_space.environment import TOKEN_VARIABLES
 
 END_SECONDS = 1.5  # for a tidy end; then it is killed
 

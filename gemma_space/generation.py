@@ -3,25 +3,23 @@
 Sits between an engine and whoever shows the reply. Knows no model and no page.
 """
 
-import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
-from typing import Any, cast
+from typing import Any
 
+from gemma_space.chunks import GenerationChunk, ScoredToken, Usage
 from gemma_space.errors import GenerationError
 from gemma_space.lease import ModelKey, ServedModel
+from gemma_space.precision_figures import perplexity_of
 from gemma_space.tokens import ReplyText, TextStream, pieces
 from gemma_space.types import (
     Alternative,
     FinishReason,
     Generation,
-    GenerationChunk,
     SamplingParams,
     ScoredPiece,
-    ScoredToken,
     Scoring,
-    Usage,
 )
 
 
@@ -74,12 +72,12 @@ class Recorder:
         for token_id in begins_with:
             self._push(token_id)
 
-    def record(self, chunks: Iterator[GenerationChunk]) -> Iterator[Generation]:
+    def record(self, chunks: Generator[GenerationChunk]) -> Generator[Generation]:
         """Yield the reply after each chunk; the last update has a `finish_reason`.
 
         Closing this closes the engine's iterator; so does a stop string.
         """
-        try:
+        with closing(chunks):
             if self._stream.stopped:  # what it begins with has met a stop string
                 yield self._update("stop_string")
                 return
@@ -92,10 +90,6 @@ class Recorder:
                 yield self._update(reason)
                 if reason:
                     return
-        finally:
-            close = getattr(chunks, "close", None)
-            if close is not None:
-                close()
 
     def _take(self, chunk: GenerationChunk) -> FinishReason | None:
         reason: FinishReason | None = chunk.finish_reason
@@ -179,20 +173,20 @@ def named(tokenizer: Any, score: ScoredToken) -> ScoredPiece:
 
 def scored(
     served: ServedModel,
-    chunks: Iterator[GenerationChunk],
+    chunks: Generator[GenerationChunk],
     total_tokens: int,
     notes: tuple[str, ...],
-) -> Iterator[Scoring]:
+) -> Generator[Scoring]:
     """The scores of a text after each chunk of it.
 
-    Perplexity is exp of the mean negative log-probability of the tokens so far.
+    Perplexity is that of the tokens so far.
 
     Raises:
         GenerationError: it was broken off by the time limit.
     """
     found: list[ScoredPiece] = []
     surprise = 0.0
-    with closing(cast(Generator[GenerationChunk, None, None], chunks)):
+    with closing(chunks):
         for chunk in chunks:
             if chunk.finish_reason == "time_limit":
                 raise GenerationError(
@@ -205,7 +199,7 @@ def scored(
             yield Scoring(
                 tokens=tuple(found),
                 total_tokens=total_tokens,
-                perplexity=math.exp(surprise / len(found)) if found else None,
+                perplexity=perplexity_of(surprise / len(found)) if found else None,
                 model=served.key.checkpoint.repo_id,
                 revision=served.key.revision,
                 precision=str(served.key.precision),

@@ -1,7 +1,7 @@
 """One line per request in the log: who asked for how much of what, how long it took, how it ended.
 
 `name=value` pairs, values with blanks in JSON's quotes. Prompts are written only where the
-deployer wants them. Knows how a line reads; `observed` knows what happened.
+deployer wants them. Knows how a line reads; `served` says what is told.
 """
 
 import json
@@ -9,7 +9,7 @@ import logging
 import re
 import sys
 
-from gemma_space.observed import Served
+from gemma_space.served import Served
 
 NAME = "gemma_space.requests"
 PLAIN = re.compile(r"[\w./:@+-]+")

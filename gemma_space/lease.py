@@ -7,15 +7,16 @@ held while a model is used. Does not know when models come and go; the registry 
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gemma_space import memory
 from gemma_space.catalog import Checkpoint
+from gemma_space.chunks import GenerationChunk
 from gemma_space.errors import GemmaSpaceError, LoadError
 from gemma_space.reports import LoadedRow, LoadPhase, LoadProgress
-from gemma_space.types import Attention, GenerationChunk, Precision, SamplingParams
+from gemma_space.types import Attention, Precision, SamplingParams
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 0.1
@@ -24,7 +25,7 @@ MIN_SPEED_SECONDS = 0.8
 
 
 class Engine(Protocol):
-    """Runs one model: ids in, chunks out.
+    """Runs one model: ids in, chunks out; closing what gives the chunks stops the work.
 
     `requests` counts those running or waiting; `cache_bytes` is what conversations keep between
     their turns.
@@ -43,11 +44,11 @@ class Engine(Protocol):
         *,
         top: int = 0,
         max_time: float | None = None,
-    ) -> Iterator[GenerationChunk]: ...
+    ) -> Generator[GenerationChunk]: ...
 
     def score(
         self, token_ids: tuple[int, ...], *, top: int = 0, max_time: float | None = None
-    ) -> Iterator[GenerationChunk]: ...
+    ) -> Generator[GenerationChunk]: ...
 
     def examine(
         self,
@@ -55,7 +56,7 @@ class Engine(Protocol):
         look: Callable[[int, Any], None],
         *,
         max_time: float | None = None,
-    ) -> Iterator[GenerationChunk]: ...
+    ) -> Generator[GenerationChunk]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,8 @@ Knows the order in which a name becomes a leased model: the row, the visitor's a
 precision, room in memory. Does not know what a model is used for; `playground` does.
 """
 
-import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,8 +14,8 @@ from gemma_space import attention, memory, precision
 from gemma_space.access import Access
 from gemma_space.catalog import Checkpoint
 from gemma_space.doctor import Doctor
-from gemma_space.errors import AccessDeniedError
 from gemma_space.lease import Lease, ModelKey
+from gemma_space.model_keys import ModelKeys
 from gemma_space.model_source import ModelSource
 from gemma_space.registry import ModelRegistry
 from gemma_space.reports import Fit, LoadProgress, ModelRow, PrecisionFit, Status, Turnover
@@ -25,8 +24,6 @@ from gemma_space.shelf import Shelf
 from gemma_space.types import Attention, Precision
 
 SOMEBODYS = "another visitor's model"
-log = logging.getLogger(__name__)
-BRANCH_MISSING = "revision_missing"
 
 
 class Library:
@@ -42,7 +39,7 @@ class Library:
         self._shelf = shelf
         self._access = access
         self.doctor = Doctor(shelf, access)
-        self._branchless: set[str] = set()  # repositories found to have no fp16 branch
+        self._keys = ModelKeys(access)
         self._source = ModelSource(access, settings)
         self._registry = ModelRegistry(
             self._source.load, self._source.budget, self._source.free, settings.idle_seconds
@@ -151,7 +148,7 @@ class Library:
         chosen, note = wanted, ""
         if not refused:
             chosen, note = self._choose(row, wanted)
-        key = self._key(row, chosen, how)
+        key = self._keys.key(row, chosen, how)
         room, loaded = self._registry.room(key), self._registry.holds(key)
         needed = memory.needs(row, chosen)
         weights = needed.weights_bytes
@@ -180,7 +177,7 @@ class Library:
         Args:
             wanted: no precision is `auto`.
         """
-        room = self._registry.room(*(self._key(row, chosen) for row, chosen in wanted))
+        room = self._registry.room(*(self._keys.key(row, chosen) for row, chosen in wanted))
         return not room.needed_bytes or room.fits
 
     def held_bytes(self, row: Checkpoint, chosen: Precision) -> int:
@@ -195,7 +192,7 @@ class Library:
         precision_name: str = "auto",
         token: str | None = None,
         attention_name: str = "auto",
-    ) -> Iterator[LoadProgress]:
+    ) -> Generator[LoadProgress]:
         """Bring a model into memory; the last item's phase is `ready`.
 
         Raises:
@@ -242,8 +239,8 @@ class Library:
         self.require(row, token)
         chosen, note = self._choose(row, wanted)
         attention.require(row, how, chosen, memory.probe_device().kind)
-        self._require_branch(row.base or row, chosen, token)
-        key = self._key(row, chosen, how)
+        self._keys.require_branch(row.base or row, chosen, token)
+        key = self._keys.key(row, chosen, how)
         with self._registry.lease(key, token) as lease:
             yield lease, (note,) if note else ()
 
@@ -268,7 +265,7 @@ class Library:
 
     def _obstacle(self, row: Checkpoint, chosen: Precision) -> str:
         """Why a precision cannot be loaded right now, one sentence; empty when it can."""
-        room = self._registry.room(self._key(row, chosen))
+        room = self._registry.room(self._keys.key(row, chosen))
         if not room.needed_bytes or room.fits:
             return ""
         needed = memory.show_needs(memory.needs(row, chosen))
@@ -277,27 +274,3 @@ class Library:
     def _instead(self, row: Checkpoint, refused: Precision) -> tuple[Precision, ...]:
         others = [p for p in precision.auto_order(row) if p is not refused]
         return tuple(p for p in others if not self._obstacle(row, p))
-
-    def _require_branch(self, row: Checkpoint, chosen: Precision, token: str | None) -> None:
-        """Ask for the fp16 branch; a repository without one is converted while it loads."""
-        branch = self._branch(row, chosen)
-        if branch is row:
-            return
-        try:
-            self._access.require(branch, token)
-        except AccessDeniedError as error:
-            if error.verdict != BRANCH_MISSING:
-                raise
-            self._branchless.add(row.repo_id)
-
-    def _branch(self, row: Checkpoint, chosen: Precision) -> Checkpoint:
-        """The row at the branch whose files have this precision already, where there is one."""
-        if chosen is not Precision.FP16 or not row.fp16_revision or row.base is not None:
-            return row
-        return row if row.repo_id in self._branchless else replace(row, revision=row.fp16_revision)
-
-    def _key(self, row: Checkpoint, chosen: Precision, how: Attention = Attention.AUTO) -> ModelKey:
-        """The key at the commits that were last seen; nobody is asked."""
-        base = self._key(row.base, chosen, how) if row.base else None
-        part = self._branch(row, chosen)
-        return ModelKey(part, self._access.last_commit(part), chosen, how, base)

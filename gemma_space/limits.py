@@ -10,6 +10,7 @@ MAX_LOGPROBS = 20
 MAX_MESSAGES = 2000
 # How many requests run or wait in an engine at once; the rest wait in Gradio's queue.
 MAX_GENERATIONS = 16
+GENERATION = "generation"  # what Gradio's queue calls the events that run a model
 
 
 def check_messages(messages: Sequence[Message], *more: str) -> None:

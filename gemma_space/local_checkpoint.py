@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from gemma_space.assets import DEMO_ADAPTER, DEMO_MODEL
 from gemma_space.catalog import (
     ALL_PRECISIONS,
     DEMO_ADAPTER_ID,
@@ -27,7 +28,6 @@ from gemma_space.checkpoint_files import (
     without_towers,
 )
 from gemma_space.errors import ModelNotFoundError
-from gemma_space.settings import DEMO_ADAPTER, DEMO_MODEL
 from gemma_space.types import Precision
 
 FAMILIES = {

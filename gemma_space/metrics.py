@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from gemma_space.admission import Admission
 from gemma_space.library import Library
-from gemma_space.observed import Served
+from gemma_space.served import Served
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 PREFIX = "gemma_space_"

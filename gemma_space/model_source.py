@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cachetools import LRUCache
+
 from gemma_space import memory, placement
 from gemma_space.access import Access
 from gemma_space.catalog import Checkpoint
@@ -19,6 +21,7 @@ from gemma_space.lease import ModelKey, Report, ServedModel
 from gemma_space.settings import Settings
 
 TOKENIZER_SECONDS = 120.0
+KEPT_TOKENIZERS = 16  # of models looked at without their weights; no memory budget counts them
 
 
 class ModelSource:
@@ -34,7 +37,8 @@ class ModelSource:
         self._settings = settings
         self._downloads = Downloads()
         self._zero_gpu = _zero_gpu() if settings.zero_gpu else None
-        self._tokenizers: dict[tuple[str, str], Any] = {}
+        self._tokenizers: LRUCache[tuple[str, str], Any] = LRUCache(KEPT_TOKENIZERS)
+        self._lock = threading.Lock()
 
     def budget(self) -> int:
         """Bytes that models may take together."""
@@ -124,12 +128,15 @@ class ModelSource:
 
     def tokenizer(self, row: Checkpoint, revision: str, token: str | None) -> Any:
         """The tokenizer alone: looking at tokens needs no weights in memory."""
-        kept = self._tokenizers.get((row.repo_id, revision))
+        key = (row.repo_id, revision)
+        with self._lock:
+            kept = self._tokenizers.get(key)
         if kept is None:
             from gemma_space import loading  # imports transformers
 
-            folder = row.path or self._small_files(row, revision, token)
-            kept = self._tokenizers[(row.repo_id, revision)] = loading.load_tokenizer(folder)
+            kept = loading.load_tokenizer(row.path or self._small_files(row, revision, token))
+            with self._lock:
+                self._tokenizers[key] = kept
         return kept
 
     def _small_files(self, row: Checkpoint, revision: str, token: str | None) -> Path:

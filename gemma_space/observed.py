@@ -1,137 +1,164 @@
 """The playground as one way in sees it: every stream admitted, followed and told of when it ends.
 
 The page, the endpoints and the routes are each given one of these, so nothing else counts, logs
-or waits. Knows when a request came, waited, began to answer and ended. Does not know what becomes
-of that; `journal` and `metrics` do.
+or waits. Knows when a request came, waited, began to answer and ended, and whom it refused. Does
+not know what becomes of that; `journal` and `metrics` do.
 """
 
 import secrets
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from typing import TypeVar
 
 from gemma_space.admission import CLOSED, Admission
-from gemma_space.errors import AccessDeniedError, ServerClosingError
-from gemma_space.playground import Playground
+from gemma_space.errors import GemmaSpaceError, ServerClosingError
+from gemma_space.library import Library
+from gemma_space.prompt_help import PromptHelp
 from gemma_space.reports import LoadProgress
-from gemma_space.types import ChatRequest, CompletionRequest, Generation, ScoreRequest, Scoring
+from gemma_space.served import Course, Request, Served, asked_text, name
+from gemma_space.shares import Shares
+from gemma_space.types import (
+    ChatRequest,
+    CompletionRequest,
+    Generation,
+    Message,
+    PromptPiece,
+    RenderedChat,
+    SamplingParams,
+    ScoreRequest,
+    Scoring,
+    Tokenization,
+)
+from gemma_space.use_cases import UseCases
+from gemma_space.visitors import Visitor, Visitors
 
-IN_LINE = "All places are taken; this request waits for one."
+IN_LINE = "All places are taken; this request waits for one, {before} before it."
+NEXT_IN_LINE = "All places are taken; this request gets the next one."
 CUT_OFF = "The server was shut down before the reply was complete."
-Request = ChatRequest | CompletionRequest | ScoreRequest
 T = TypeVar("T", Generation, Scoring)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """A request that is over.
-
-    Attributes:
-        endpoint: the way in and the use case, such as `openai/chat`.
-        outcome: the finish reason, "scored", "cancelled" where nobody listened any more, or why
-            it failed: the error's name.
-        precision: the one used; the one asked for where it did not come so far.
-        seconds: from its arrival to its end; `waited_seconds` of these it had no place.
-        prompt: what was asked, for a log that is to have it.
-    """
-
-    request_id: str
-    endpoint: str
-    model: str
-    precision: str
-    outcome: str
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    seconds: float = 0.0
-    waited_seconds: float = 0.0
-    ttft_seconds: float | None = None
-    tokens_per_second: float | None = None
-    prompt: str = field(default="", repr=False)
-
-
 class Observed:
-    """A playground behind one way in; all but its streams is the playground's own.
+    """A playground behind one way in; what is no stream is the playground's own.
 
     Args:
         door: the way in, such as `page`.
         admission: shared by all ways in.
+        shares: what each visitor may have, shared by all ways in.
         listeners: told of each request once it is over.
         refuses: turn newcomers away when too many wait, because nothing before did.
     """
 
     def __init__(
         self,
-        playground: Playground,
+        playground: UseCases,
         door: str,
         admission: Admission,
+        shares: Shares,
         listeners: Sequence[Callable[[Served], None]],
         refuses: bool = False,
     ) -> None:
         self._playground = playground
         self._door = door
         self._admission = admission
+        self._shares = shares
         self._listeners = listeners
         self._refuses = refuses
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._playground, name)
+    # --- who may begin --------------------------------------------------------------------------
+
+    @contextmanager
+    def hold(self, visitor: Visitor) -> Iterator[None]:
+        """Have one request of this visitor count until the block ends.
+
+        Raises:
+            TooManyRequestsError: they have as many as they may.
+        """
+        with ExitStack() as held:
+            with self._refusals_told():
+                held.enter_context(self._shares.hold(visitor))
+            yield
+
+    def require_room(self) -> None:
+        """Refuse what could not stand in line now, before anything is changed for it.
+
+        Raises:
+            BusyError, ServerClosingError: see `Admission.require_room`.
+        """
+        with self._refusals_told():
+            self._admission.require_room()
+
+    @contextmanager
+    def _refusals_told(self) -> Iterator[None]:
+        try:
+            yield
+        except GemmaSpaceError as error:
+            self._tell(Served(endpoint=self._door, outcome=name(error)))
+            raise
+
+    # --- what is followed -----------------------------------------------------------------------
+
+    def load(
+        self, model: str, precision_name: str = "auto", token: str | None = None,
+        attention_name: str = "auto",
+    ) -> Generator[LoadProgress]:  # fmt: skip
+        """As the playground's; it needs no place."""
+        asked = Served(model=str(model), precision=str(precision_name))
+        with self._followed("load", asked) as course:
+            yield from self._playground.load(model, precision_name, token, attention_name)
+            course.outcome = "ready"
 
     def chat(
         self, request: ChatRequest, token: str | None = None, request_id: str = ""
-    ) -> Iterator[LoadProgress | Generation]:
+    ) -> Generator[LoadProgress | Generation]:
         """As the playground's; `request_id` names it in the log."""
         updates = self._playground.chat(request, token)
-        return self._follow("chat", request, updates, request_id)
+        return self._admitted("chat", request, updates, request_id)
 
     def complete(
         self, request: CompletionRequest, token: str | None = None, request_id: str = ""
-    ) -> Iterator[LoadProgress | Generation]:
+    ) -> Generator[LoadProgress | Generation]:
         """As the playground's; `request_id` names it in the log."""
         updates = self._playground.complete(request, token)
-        return self._follow("generate", request, updates, request_id)
+        return self._admitted("generate", request, updates, request_id)
 
     def score(
         self, request: ScoreRequest, token: str | None = None, request_id: str = ""
-    ) -> Iterator[LoadProgress | Scoring]:
+    ) -> Generator[LoadProgress | Scoring]:
         """As the playground's; `request_id` names it in the log."""
         updates = self._playground.score(request, token)
-        return self._follow("score", request, updates, request_id)
+        return self._admitted("score", request, updates, request_id)
 
-    def _follow(
-        self, use: str, request: Request, updates: Any, request_id: str
-    ) -> Iterator[LoadProgress | T]:
-        came = began = time.monotonic()
-        last: LoadProgress | T | None = None
-        outcome = "cancelled"
-        try:
-            with closing(updates), self._admission.enter(self._refuses) as turn:
-                for _ in turn:
-                    began = time.monotonic()
-                    yield LoadProgress(phase="access", seconds=began - came, note=IN_LINE)
+    def _admitted(
+        self, use: str, request: Request, updates: Generator[LoadProgress | T], request_id: str
+    ) -> Generator[LoadProgress | T]:
+        asked = Served(
+            request_id=request_id, model=request.model, precision=str(request.precision),
+            prompt=asked_text(request),
+        )  # fmt: skip
+        with self._followed(use, asked) as course, closing(updates):
+            with self._admission.enter(self._refuses) as turn:
+                for before in turn:
+                    course.has_waited()
+                    note = IN_LINE.format(before=before) if before else NEXT_IN_LINE
+                    yield LoadProgress(phase="access", note=note)
                 for update in self._until_closed(updates):
-                    last = update
+                    course.reply = update if isinstance(update, Generation | Scoring) else None
                     yield update
-            outcome = "scored"
+            course.outcome = "scored"
+
+    @contextmanager
+    def _followed(self, use: str, asked: Served) -> Iterator[Course]:
+        """Tell of a request once it is over, whichever way it ends."""
+        course = Course()
+        try:
+            yield course
         except Exception as error:
-            outcome = _name(error)
+            course.outcome = name(error)
             raise
         finally:
-            reply = last if isinstance(last, Generation | Scoring) else None
-            if isinstance(reply, Generation):  # whoever has the whole reply may stop listening
-                outcome = reply.finish_reason or ("cancelled" if outcome == "scored" else outcome)
-            self._tell(
-                replace(
-                    _served(request, reply),
-                    request_id=request_id or secrets.token_hex(8),
-                    endpoint=f"{self._door}/{use}",
-                    outcome=outcome,
-                    seconds=time.monotonic() - came,
-                    waited_seconds=began - came,
-                )
-            )
+            self._tell(course.over(replace(asked, endpoint=f"{self._door}/{use}")))
 
     def _until_closed(self, updates: Iterator[LoadProgress | T]) -> Iterator[LoadProgress | T]:
         """The updates; when those running are to end, the reply so far is the last."""
@@ -146,40 +173,55 @@ class Observed:
                 raise ServerClosingError(*CLOSED)
 
     def _tell(self, served: Served) -> None:
+        named = replace(served, request_id=served.request_id or secrets.token_hex(8))
         for listener in self._listeners:
-            listener(served)
+            listener(named)
 
+    # --- what is the playground's own ------------------------------------------------------------
 
-def _served(request: Request, reply: Generation | Scoring | None) -> Served:
-    told = Served(
-        request_id="", endpoint="", model=request.model, precision=str(request.precision),
-        outcome="", prompt=_asked(request),
-    )  # fmt: skip
-    if isinstance(reply, Scoring):
-        return replace(told, precision=reply.precision, prompt_tokens=len(reply.tokens))
-    if reply is None:
-        return told
-    return replace(
-        told,
-        precision=reply.precision,
-        prompt_tokens=reply.prompt_tokens,
-        cached_tokens=reply.cached_tokens,
-        completion_tokens=reply.completion_tokens,
-        ttft_seconds=reply.ttft_seconds,
-        tokens_per_second=reply.tokens_per_second,
-    )
+    @property
+    def default_model(self) -> str:
+        return self._playground.default_model
 
+    @property
+    def library(self) -> Library:
+        return self._playground.library
 
-def _asked(request: Request) -> str:
-    if isinstance(request, ChatRequest):
-        return request.messages[-1].content if request.messages else ""
-    if isinstance(request, ScoreRequest):
-        return request.text
-    return request.prompt or " ".join(map(str, request.token_ids))
+    @property
+    def prompts(self) -> PromptHelp:
+        return self._playground.prompts
 
+    @property
+    def visitors(self) -> Visitors:
+        return self._playground.visitors
 
-def _name(error: Exception) -> str:
-    """What a failure is called in logs and metrics: few names, and never what somebody sent."""
-    if isinstance(error, AccessDeniedError) and error.verdict:
-        return error.verdict
-    return type(error).__name__
+    def default_params(self, model: str, token: str | None = None) -> SamplingParams:
+        """As the playground's."""
+        return self._playground.default_params(model, token)
+
+    def max_new_tokens(self, model: str, token: str | None = None) -> int:
+        """As the playground's."""
+        return self._playground.max_new_tokens(model, token)
+
+    def tokenize(
+        self, text: str, model: str, parse_special: bool = True, token: str | None = None
+    ) -> Tokenization:
+        """As the playground's."""
+        return self._playground.tokenize(text, model, parse_special, token)
+
+    def render_chat(
+        self, messages: Sequence[Message], model: str, system_prompt: str = "",
+        token: str | None = None, thinking: bool | None = None,
+    ) -> RenderedChat:  # fmt: skip
+        """As the playground's."""
+        return self._playground.render_chat(messages, model, system_prompt, token, thinking)
+
+    def given(self, request: ChatRequest, token: str | None = None) -> RenderedChat:
+        """As the playground's."""
+        return self._playground.given(request, token)
+
+    def pieces(
+        self, ids: tuple[int, ...], model: str, token: str | None = None
+    ) -> tuple[PromptPiece, ...]:
+        """As the playground's."""
+        return self._playground.pieces(ids, model, token)

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gemma_space.admission import CLOSED, Admission
 from gemma_space.metrics import CONTENT_TYPE, Metrics
-from gemma_space.playground import Playground
+from gemma_space.use_cases import UseCases
 
 log = logging.getLogger(__name__)
 END_SECONDS = 5.0  # for the last words of replies that did not finish in time
@@ -28,7 +28,7 @@ TICK_SECONDS = 0.1
 STOPS = ("/cancel", "/reset")
 
 
-def routes(playground: Playground, admission: Admission, metrics: Metrics | None) -> list[Route]:
+def routes(playground: UseCases, admission: Admission, metrics: Metrics | None) -> list[Route]:
     """`/healthz`, and `/metrics` where it is wanted."""
 
     async def healthz(request: Request) -> Response:

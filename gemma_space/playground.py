@@ -6,7 +6,7 @@ stops the work behind it within one step.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from gemma_space import chat, controls, downloads, hub, limits, memory, tokens
@@ -115,9 +115,16 @@ class Playground:
         except Exception:
             log.exception("the default model could not be loaded ahead of its first use")
 
+    def load(
+        self, model: str, precision_name: str = "auto", token: str | None = None,
+        attention_name: str = "auto",
+    ) -> Generator[LoadProgress]:  # fmt: skip
+        """Bring a model into memory: see `Library.load`."""
+        return self.library.load(model, precision_name, token, attention_name)
+
     def chat(
         self, request: ChatRequest, token: str | None = None
-    ) -> Iterator[LoadProgress | Generation]:
+    ) -> Generator[LoadProgress | Generation]:
         """Answer a conversation: load progress while the model comes, then the reply so far.
 
         Raises:
@@ -150,7 +157,7 @@ class Playground:
 
     def complete(
         self, request: CompletionRequest, token: str | None = None
-    ) -> Iterator[LoadProgress | Generation]:
+    ) -> Generator[LoadProgress | Generation]:
         """Continue a raw prompt exactly as it was typed.
 
         Raises:
@@ -185,7 +192,7 @@ class Playground:
 
     def score(
         self, request: ScoreRequest, token: str | None = None
-    ) -> Iterator[LoadProgress | Scoring]:
+    ) -> Generator[LoadProgress | Scoring]:
         """How likely a text is: load progress, then the scores of its tokens as far as they are.
 
         Raises:

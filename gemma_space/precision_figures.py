@@ -113,8 +113,12 @@ class PrecisionReport:
 
 
 def perplexity(logprobs: Sequence[float]) -> float:
-    """exp of the mean negative log-probability; infinite where that is too large."""
-    surprise = -math.fsum(logprobs) / len(logprobs)
+    """exp of the mean negative log-probability of at least one token."""
+    return perplexity_of(-math.fsum(logprobs) / len(logprobs))
+
+
+def perplexity_of(surprise: float) -> float:
+    """exp of it; infinite where it is too large for that, or no number."""
     return math.exp(surprise) if surprise < 700 else math.inf
 
 

@@ -7,14 +7,14 @@ which models are leased, nor what follows from the figures.
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from typing import Any, cast
+from typing import Any
 
 from gemma_space import tokens
 from gemma_space.errors import GenerationError
 from gemma_space.kl_divergence import Candidate, KeptLogits, Place, Reference
 from gemma_space.lease import ServedModel
 from gemma_space.precision_figures import Figures, WorstToken, mean_and_error, perplexity
-from gemma_space.types import GenerationChunk, SamplingParams
+from gemma_space.types import SamplingParams
 
 WORST_TOKENS = 10
 CONTEXT_CHARACTERS = 60
@@ -92,12 +92,13 @@ class Reader:
         """
         prompt, times, shared = self._texts[0][:SPEED_PROMPT_TOKENS], list[float](), False
         stream = served.engine.stream(prompt, _GREEDY, max_time=self._max_time)
-        for chunk in _closed(stream):
-            shared = shared or requests() > 1
-            if chunk.token_id is not None:
-                times.append(self._clock())
-                self.done = self.tokens + len(times) * SPEED_WEIGHT
-            yield f"{served.key.precision}: writing a few tokens"
+        with closing(stream):
+            for chunk in stream:
+                shared = shared or requests() > 1
+                if chunk.token_id is not None:
+                    times.append(self._clock())
+                    self.done = self.tokens + len(times) * SPEED_WEIGHT
+                yield f"{served.key.precision}: writing a few tokens"
         elapsed = times[-1] - times[0] if times else 0.0
         return ((len(times) - 1) / elapsed if elapsed > 0 else None), shared
 
@@ -112,14 +113,15 @@ class Reader:
         self, served: ServedModel, at: int, row: int, ids: tuple[int, ...],
         look: Callable[[int, Any], None],
     ) -> Iterator[str]:  # fmt: skip
-        for chunk in _closed(served.engine.examine(ids, look, max_time=self._max_time)):
-            if chunk.finish_reason == "time_limit":
-                raise GenerationError(
-                    f"The time limit of this server came before text {at:,} was read.",
-                    "Measure shorter texts.",
-                )
-            self.done = row + chunk.prompt_done_tokens
-            yield f"{served.key.precision}: text {at:,} of {len(self._texts):,}"
+        with closing(served.engine.examine(ids, look, max_time=self._max_time)) as chunks:
+            for chunk in chunks:
+                if chunk.finish_reason == "time_limit":
+                    raise GenerationError(
+                        f"The time limit of this server came before text {at:,} was read.",
+                        "Measure shorter texts.",
+                    )
+                self.done = row + chunk.prompt_done_tokens
+                yield f"{served.key.precision}: text {at:,} of {len(self._texts):,}"
 
     def _figures(self, served: ServedModel, texts: list[list[Place]]) -> Figures:
         places = [place for text in texts for place in text]
@@ -154,9 +156,3 @@ class Reader:
             instead=names[2].text,
             instead_share=place.instead_share,
         )
-
-
-def _closed(chunks: Iterator[GenerationChunk]) -> Iterator[GenerationChunk]:
-    """The same, closed whenever this is."""
-    with closing(cast(Generator[GenerationChunk, None, None], chunks)):
-        yield from chunks

@@ -6,8 +6,8 @@ Knows how a file divides into texts and how much is too much. Does not know toke
 import unicodedata
 from itertools import groupby
 
+from gemma_space.assets import ASSETS
 from gemma_space.errors import InvalidRequestError
-from gemma_space.settings import ASSETS
 
 SHIPPED = ASSETS / "precision-texts.txt"
 MAX_CHARACTERS = 100_000

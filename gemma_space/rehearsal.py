@@ -4,13 +4,13 @@ Knows which questions there are and what the model answers greedily, so that eve
 same. Does not know how an answer looks; whoever shows one says that it was kept.
 """
 
-import json
 import logging
 
+from gemma_space.assets import examples
 from gemma_space.errors import GemmaSpaceError, SettingsError
-from gemma_space.playground import Playground
-from gemma_space.settings import ASSETS, Settings
+from gemma_space.settings import Settings
 from gemma_space.types import ChatRequest, Controls, Generation, Message
+from gemma_space.use_cases import UseCases
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +26,13 @@ class Rehearsal:
         SettingsError: the default model is one that not everybody in the room may use.
     """
 
-    def __init__(self, playground: Playground, settings: Settings) -> None:
+    def __init__(self, playground: UseCases, settings: Settings) -> None:
         self._playground = playground
         self._row = playground.library.find(playground.default_model)
         # Where each reply borrows a GPU, it is lent to a visitor, and here there is none.
         self._rehearses = not settings.zero_gpu
         self._answers: dict[str, Generation] = {}
-        self.examples = settings.presenter_examples or tuple(
-            json.loads((ASSETS / "examples.json").read_text(encoding="utf-8"))
-        )
+        self.examples = settings.presenter_examples or examples()
         if settings.access != "deployer" and any(
             part.gated for part in (self._row, self._row.base) if part is not None
         ):

@@ -1,12 +1,9 @@
-"""What the deployer decided: the only reader of the environment.
+"""What the deployer decided, from the environment.
 
 Knows names, types, ranges and defaults. Does not know what a setting is used for.
 """
 
 import json
-import logging
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -18,26 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from gemma_space.errors import SettingsError
 
 PREFIX = "GEMMA_SPACE_"
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
-DEMO_MODEL = ASSETS / "demo-model"
-DEMO_ADAPTER = ASSETS / "demo-adapter"
-
 PER_VISITOR = 4  # where strangers come: a quarter of the places
-# Between a Space and the world stands Hugging Face's proxy, in a private network with it.
-SPACE_PROXIES = "127.0.0.1,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10"
-
-STORAGE = Path("/data")  # where a Space's persistent storage is, if it has any
-
-# Read by libraries at their import, so they must stand before any of them is imported.
-TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-LIBRARY_DEFAULTS = {
-    "GRADIO_ANALYTICS_ENABLED": "False",  # its telemetry can hang the exit for minutes
-    "GRADIO_SSR_MODE": "false",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",  # the deployer's token never serves a visitor unasked
-    "DISABLE_SAFETENSORS_CONVERSION": "1",  # it would post the token to another service
-    "TOKENIZERS_PARALLELISM": "false",
-}
 
 
 class Settings(BaseSettings):
@@ -298,37 +276,3 @@ def _address(text: str) -> str:
     if "@" in parts.netloc:
         raise ValueError("a key belongs in GEMMA_SPACE_ENGINE_KEY, not in an address")
     return text.rstrip("/").removesuffix("/v1").rstrip("/")
-
-
-def set_library_defaults(environ: Mapping[str, str] | None = None, storage: Path = STORAGE) -> None:
-    """Give Gradio and the Hugging Face libraries our defaults where the deployer set none.
-
-    Must run before `gradio`, `huggingface_hub` or `transformers` is imported. Quiets loggers that
-    would print a line per layer and token in int8, or per request.
-
-    Args:
-        environ: what the deployer set; left out: the process's environment.
-        storage: of a Space; downloads go there, where it is, and outlast a restart.
-    """
-    given = os.environ if environ is None else environ
-    defaults = dict(LIBRARY_DEFAULTS)
-    if given.get("SPACE_ID"):
-        defaults["FORWARDED_ALLOW_IPS"] = SPACE_PROXIES  # uvicorn believes them who is asking
-    # Elsewhere than on a Space, a folder of this name is somebody's own.
-    if given.get("SPACE_ID") and storage.is_dir() and os.access(storage, os.W_OK):
-        defaults["HF_HOME"] = str(storage / "huggingface")
-    for name, value in defaults.items():
-        if name not in given:
-            os.environ[name] = value
-    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
-    for talkative in ("httpx2", "httpcore2"):  # addresses with signatures among it
-        logging.getLogger(talkative).setLevel(logging.WARNING)
-
-
-def hide_own_token() -> None:
-    """Take the deployer's secrets out of the environment once they were read.
-
-    Libraries and child processes look for it there; from here on it goes where it is passed.
-    """
-    for name in (*TOKEN_VARIABLES, f"{PREFIX}ENGINE_KEY"):
-        os.environ.pop(name, None)

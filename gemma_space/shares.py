@@ -10,9 +10,8 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
 
 from gemma_space.errors import TooManyRequestsError
 from gemma_space.visitors import Visitor
@@ -20,7 +19,6 @@ from gemma_space.visitors import Visitor
 PER_ADDRESS = 3  # times what one visitor may have: a household, an office, a classroom
 RETRY_SECONDS = 5
 LATER = "Your text is kept: send it again in a moment."
-T = TypeVar("T")
 
 
 class Shares:
@@ -59,15 +57,6 @@ class Shares:
                     self._held[name] -= 1
                     if not self._held[name]:
                         del self._held[name]
-
-    def held(self, visitor: Visitor, source: Callable[[], Iterator[T]]) -> Iterator[T]:
-        """What `source()` gives, counted for as long as it goes on.
-
-        Raises:
-            TooManyRequestsError: as `hold`, before the source begins.
-        """
-        with self.hold(visitor):
-            yield from source()
 
     def _require_place(self, name: str, times: int) -> None:
         if self._at_once and self._held[name] >= self._at_once * times:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from gemma_space import architecture, catalog, description, hub, local_checkpoint
 from gemma_space.access import Access
+from gemma_space.assets import DEMO_ADAPTER
 from gemma_space.catalog import DEMO_REPO_ID, Checkpoint
 from gemma_space.checkpoint_files import base_of_adapter
 from gemma_space.errors import ModelNotFoundError
-from gemma_space.settings import DEMO_ADAPTER
 
 MAX_FOUND = 500  # typed names that are remembered
 

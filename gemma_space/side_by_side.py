@@ -16,9 +16,9 @@ from gemma_space.catalog import Checkpoint
 from gemma_space.comparison import ColumnState, Request
 from gemma_space.errors import GemmaSpaceError
 from gemma_space.library import Library
-from gemma_space.playground import Playground
 from gemma_space.reports import Fit, LoadProgress
 from gemma_space.types import ChatRequest, Generation, Precision
+from gemma_space.use_cases import UseCases
 
 Words = Callable[[Exception], str]
 Asked = Request | GemmaSpaceError  # in place of a request, why there is none
@@ -86,7 +86,7 @@ def _fit(
 
 
 def compare(
-    playground: Playground, asked: Sequence[Asked], words: Words, token: str | None = None
+    playground: UseCases, asked: Sequence[Asked], words: Words, token: str | None = None
 ) -> Iterator[tuple[ColumnState, ...]]:
     """The states of all columns whenever one of them has changed, until all are done.
 
@@ -127,7 +127,7 @@ def compare(
 class _Columns:
     """The threads, and where they tell their states."""
 
-    def __init__(self, playground: Playground, words: Words, token: str | None) -> None:
+    def __init__(self, playground: UseCases, words: Words, token: str | None) -> None:
         self._playground = playground
         self._words = words
         self._token = token
@@ -184,10 +184,10 @@ class _Columns:
             state = replace(state, progress=None, problem=self._words(error))
         self._news.put((at, replace(state, done=True)))  # what it held is given back by now
 
-    def _source(self, asked: Request) -> Generator[LoadProgress | Generation, None, None]:
-        use = self._playground.chat if isinstance(asked, ChatRequest) else self._playground.complete
-        return cast(Generator[LoadProgress | Generation, None, None],
-                    use(asked, self._token))  # type: ignore[arg-type]  # fmt: skip
+    def _source(self, asked: Request) -> Generator[LoadProgress | Generation]:
+        if isinstance(asked, ChatRequest):
+            return self._playground.chat(asked, self._token)
+        return self._playground.complete(asked, self._token)
 
     def _taken(
         self, asked: Request, state: ColumnState, step: LoadProgress | Generation, ends: list[int]

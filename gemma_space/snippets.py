@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gemma_space.assets import ASSETS
 from gemma_space.catalog import Checkpoint
 from gemma_space.chat import turn_end_ids
 from gemma_space.checkpoint_files import read_json, stop_ids_of
 from gemma_space.draw_snippet import draw_lines
 from gemma_space.runs import Run
-from gemma_space.settings import ASSETS
 from gemma_space.source_text import as_list, as_python, call, import_line
 from gemma_space.types import Attention, FinishReason, Precision, SamplingParams
 

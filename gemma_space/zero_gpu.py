@@ -16,6 +16,7 @@ from pathlib import Path
 import spaces
 
 from gemma_space import loading, memory
+from gemma_space.chunks import GenerationChunk
 from gemma_space.engine import borrowed
 from gemma_space.engine.borrowed import AdapterFiles, Item, Job, Ready, Weights
 from gemma_space.engine.pace import Pace, Stopwatch
@@ -25,7 +26,7 @@ from gemma_space.following import LoadCancelledError
 from gemma_space.gpu_refusals import refusals_in_words
 from gemma_space.lease import ModelKey, Report, ServedModel
 from gemma_space.reading import ReadAhead
-from gemma_space.types import GenerationChunk, SamplingParams
+from gemma_space.types import SamplingParams
 
 LEAST_SECONDS = 20  # a cold start takes some, whatever is asked
 SAFETY = 1.3  # how much longer than expected a request may take before the GPU is taken back
@@ -88,7 +89,7 @@ class ZeroGpuEngine:
         *,
         top: int = 0,
         max_time: float | None = None,
-    ) -> Iterator[GenerationChunk]:
+    ) -> Generator[GenerationChunk]:
         """As `BatchEngine.stream`; a reply that needs more time than it may have ends early.
 
         Raises:
@@ -99,13 +100,13 @@ class ZeroGpuEngine:
 
     def score(
         self, token_ids: tuple[int, ...], *, top: int = 0, max_time: float | None = None
-    ) -> Iterator[GenerationChunk]:
+    ) -> Generator[GenerationChunk]:
         """As `BatchEngine.score`."""
         return self._follow(token_ids, None, 0, top, max_time)
 
     def examine(
         self, token_ids: tuple[int, ...], look: Look, *, max_time: float | None = None
-    ) -> Iterator[GenerationChunk]:
+    ) -> Generator[GenerationChunk]:
         """Not here: whole rows of logits do not leave the process that has the GPU.
 
         Raises:
@@ -123,7 +124,7 @@ class ZeroGpuEngine:
         new_tokens: int,
         top: int,
         max_time: float | None,
-    ) -> Iterator[GenerationChunk]:
+    ) -> Generator[GenerationChunk]:
         job = Job(
             weights=self.weights, adapter=self._adapter, ids=ids, params=params, top=top,
             max_time=max_time, seconds=self.seconds(len(ids), new_tokens),
@@ -137,7 +138,7 @@ class ZeroGpuEngine:
         finally:
             self._count(-1)
 
-    def _told(self, items: Iterator[Item]) -> Iterator[GenerationChunk]:
+    def _told(self, items: Iterator[Item]) -> Generator[GenerationChunk]:
         watch = Stopwatch(self.pace)
         try:
             for item in items:

@@ -29,7 +29,8 @@ os.environ.update(
 )
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # figures and exact texts are the CPU's
 
-from gemma_space.settings import Settings, set_library_defaults  # noqa: E402
+from gemma_space.environment import set_library_defaults  # noqa: E402
+from gemma_space.settings import Settings  # noqa: E402
 
 set_library_defaults()
 

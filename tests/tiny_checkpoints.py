@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import GemmaTokenizer, GenerationConfig, PreTrainedConfig
 
+from gemma_space.assets import DEMO_MODEL
 from gemma_space.hub import Answer
-from gemma_space.settings import DEMO_MODEL
 from tests import tiny_configs
 from tests.tiny_configs import HIDDEN, LAYERS, SLIDING_WINDOW
 from tests.tiny_templates import GEMMA_1_TEMPLATE, GEMMA_3_TEMPLATE, GEMMA_4_TEMPLATE

@@ -7,10 +7,10 @@ Gradio's own convention (`Client(url, oauth_token="hf_...")`) and is never an or
 from gemma_space.api.callers import Callers
 from gemma_space.api.models import register_models
 from gemma_space.api.text import register_generation, register_tokens
-from gemma_space.playground import Playground
+from gemma_space.use_cases import UseCases
 
 
-def register(playground: Playground, callers: Callers) -> None:
+def register(playground: UseCases, callers: Callers) -> None:
     """Add the endpoints to the `gr.Blocks` being built."""
     register_models(playground, callers)
     register_generation(playground, callers)

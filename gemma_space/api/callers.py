@@ -8,9 +8,9 @@ import gradio as gr
 
 from gemma_space.alerts import errors_shown
 from gemma_space.errors import InvalidRequestError
+from gemma_space.observed import Observed
 from gemma_space.pacing import paced
-from gemma_space.shares import Shares
-from gemma_space.visitors import Visitor, Visitors
+from gemma_space.visitors import Visitor
 from gemma_space.visits import visitor_of
 
 UPDATE_SECONDS = 0.05
@@ -24,9 +24,8 @@ class Callers:
     What was pasted into the page is the browser's; a caller has no part in it.
     """
 
-    def __init__(self, visitors: Visitors, shares: Shares) -> None:
-        self._visitors = visitors
-        self._shares = shares
+    def __init__(self, door: Observed) -> None:
+        self._door = door
 
     def visitor(self, caller: gr.Request | None, oauth_token: gr.OAuthToken | None) -> Visitor:
         """Who calls. Over MCP a token comes as a header: a tool's arguments are no place for it."""
@@ -38,11 +37,16 @@ class Callers:
 
     def token(self, caller: gr.Request | None, oauth_token: gr.OAuthToken | None) -> str | None:
         """A caller's token: their own, else the server's login for its own machine."""
-        return self._visitors.token(replace(self.visitor(caller, oauth_token), key=""))
+        return self._door.visitors.token(replace(self.visitor(caller, oauth_token), key=""))
 
     def held(self, visitor: Visitor, source: Callable[[], Iterator[T]]) -> Iterator[T]:
-        """A use case as one of the requests that this caller may have at once."""
-        return self._shares.held(visitor, source)
+        """What `source()` gives, as one of the requests that this caller may have at once.
+
+        Raises:
+            TooManyRequestsError: before the source begins.
+        """
+        with self._door.hold(visitor):
+            yield from source()
 
     async def stream(
         self, visitor: Visitor, source: Callable[[], Iterator[T]], seconds: float = UPDATE_SECONDS

@@ -11,11 +11,11 @@ from gradio.events import api as add_endpoint
 
 from gemma_space.alerts import errors_shown
 from gemma_space.api.callers import Callers
-from gemma_space.playground import Playground
 from gemma_space.public_json import as_json
+from gemma_space.use_cases import UseCases
 
 
-def register_models(playground: Playground, callers: Callers) -> None:
+def register_models(playground: UseCases, callers: Callers) -> None:
     """Add the endpoints about models."""
     library, token_of = playground.library, callers.token
 
@@ -61,7 +61,7 @@ def register_models(playground: Playground, callers: Callers) -> None:
         """
         async for progress in callers.stream(
             callers.visitor(caller, oauth_token),
-            lambda: library.load(model, precision, token_of(caller, oauth_token), attention),
+            lambda: playground.load(model, precision, token_of(caller, oauth_token), attention),
         ):
             yield as_json(progress)
 

@@ -20,8 +20,7 @@ from gemma_space.api.callers import (
     text_in,
 )
 from gemma_space.chat import read_messages
-from gemma_space.limits import MAX_GENERATIONS
-from gemma_space.playground import Playground
+from gemma_space.limits import GENERATION
 from gemma_space.public_json import as_json, generation_json, scoring_json
 from gemma_space.types import (
     ChatRequest,
@@ -32,15 +31,13 @@ from gemma_space.types import (
     ScoreRequest,
     Scoring,
 )
+from gemma_space.use_cases import UseCases
 
 SCORED_UPDATE_SECONDS = 0.5  # an update with scores carries all of them again
-GENERATION: dict[str, Any] = {
-    "concurrency_id": "generation",
-    "concurrency_limit": MAX_GENERATIONS,
-}
+GENERATES: dict[str, Any] = {"concurrency_id": GENERATION, "concurrency_limit": "default"}
 
 
-def register_generation(playground: Playground, callers: Callers) -> None:
+def register_generation(playground: UseCases, callers: Callers) -> None:
     """Add the endpoints that write text."""
     token_of = callers.token
 
@@ -173,15 +170,15 @@ def register_generation(playground: Playground, callers: Callers) -> None:
             if isinstance(update, Generation):
                 yield generation_json(update, with_tokens=logprobs > 0)
 
-    add_endpoint(chat, api_name="chat", **GENERATION)
-    add_endpoint(generate, api_name="generate", **GENERATION)
+    add_endpoint(chat, api_name="chat", **GENERATES)
+    add_endpoint(generate, api_name="generate", **GENERATES)
 
 
 def _thinking(value: object) -> bool | None:
     return None if value is None else flag_in("thinking", value)
 
 
-def register_tokens(playground: Playground, callers: Callers) -> None:
+def register_tokens(playground: UseCases, callers: Callers) -> None:
     """Add the endpoints that look at text."""
     token_of = callers.token
 
@@ -270,6 +267,6 @@ def register_tokens(playground: Playground, callers: Callers) -> None:
         assert last is not None  # the last update of a score is one
         return scoring_json(last)
 
-    add_endpoint(score, api_name="score", **GENERATION)
+    add_endpoint(score, api_name="score", **GENERATES)
     add_endpoint(tokenize, api_name="tokenize", concurrency_limit=None)
     add_endpoint(render_chat, api_name="render_chat", concurrency_limit=None)

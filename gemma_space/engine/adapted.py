@@ -3,11 +3,12 @@
 Knows the adapter's name and nothing else: turns, prefill and sampling are the base's engine's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
+from gemma_space.chunks import GenerationChunk
 from gemma_space.engine.batch import BatchEngine
 from gemma_space.engine.request import Look
-from gemma_space.types import GenerationChunk, SamplingParams
+from gemma_space.types import SamplingParams
 
 
 class AdaptedEngine:
@@ -43,7 +44,7 @@ class AdaptedEngine:
         *,
         top: int = 0,
         max_time: float | None = None,
-    ) -> Iterator[GenerationChunk]:
+    ) -> Generator[GenerationChunk]:
         """As `BatchEngine.stream`, with the adapter on."""
         return self.base.stream(
             prompt_ids, params, top=top, max_time=max_time, adapter=self._adapter
@@ -51,12 +52,12 @@ class AdaptedEngine:
 
     def score(
         self, token_ids: tuple[int, ...], *, top: int = 0, max_time: float | None = None
-    ) -> Iterator[GenerationChunk]:
+    ) -> Generator[GenerationChunk]:
         """As `BatchEngine.score`, with the adapter on."""
         return self.base.score(token_ids, top=top, max_time=max_time, adapter=self._adapter)
 
     def examine(
         self, token_ids: tuple[int, ...], look: Look, *, max_time: float | None = None
-    ) -> Iterator[GenerationChunk]:
+    ) -> Generator[GenerationChunk]:
         """As `BatchEngine.examine`, with the adapter on."""
         return self.base.examine(token_ids, look, max_time=max_time, adapter=self._adapter)

@@ -9,15 +9,16 @@ import logging
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
+from gemma_space.chunks import GenerationChunk
 from gemma_space.engine.kv import RowsCache
 from gemma_space.engine.prefix_cache import PrefixCache
 from gemma_space.engine.request import Look, Request
 from gemma_space.engine.steps import Steps
 from gemma_space.errors import GemmaSpaceError
-from gemma_space.types import GenerationChunk, SamplingParams
+from gemma_space.types import SamplingParams
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -86,7 +87,7 @@ class BatchEngine:
         top: int = 0,
         max_time: float | None = None,
         adapter: str | None = None,
-    ) -> Iterator[GenerationChunk]:
+    ) -> Generator[GenerationChunk]:
         """Continue `prompt_ids`.
 
         Args:
@@ -111,7 +112,7 @@ class BatchEngine:
         top: int = 0,
         max_time: float | None = None,
         adapter: str | None = None,
-    ) -> Iterator[GenerationChunk]:
+    ) -> Generator[GenerationChunk]:
         """How likely each of `token_ids` but the first is, after those before it.
 
         Yields:
@@ -132,7 +133,7 @@ class BatchEngine:
         *,
         max_time: float | None = None,
         adapter: str | None = None,
-    ) -> Iterator[GenerationChunk]:
+    ) -> Generator[GenerationChunk]:
         """Have the logits after each of `token_ids` but the last looked at, chunk by chunk.
 
         Args:
@@ -151,7 +152,7 @@ class BatchEngine:
                     max_time=max_time)
         )  # fmt: skip
 
-    def _follow(self, request: Request) -> Iterator[GenerationChunk]:
+    def _follow(self, request: Request) -> Generator[GenerationChunk]:
         """Submit a request and yield what it is told; closing this frees its place."""
         self._count(1)
         try:

@@ -16,9 +16,10 @@ import torch
 
 from gemma_space import adapters, loading, memory
 from gemma_space.catalog import Checkpoint
+from gemma_space.chunks import GenerationChunk
 from gemma_space.engine.batch import BatchEngine
 from gemma_space.errors import GemmaSpaceError
-from gemma_space.types import Attention, GenerationChunk, Precision, SamplingParams
+from gemma_space.types import Attention, Precision, SamplingParams
 
 TICK_SECONDS = 0.1
 MARGIN_SECONDS = 2.0  # between the end of a reply and the end of the loan

@@ -6,7 +6,7 @@ Knows bytes, tokens and seconds; nothing of models.
 import time
 from collections.abc import Callable
 
-from gemma_space.types import GenerationChunk
+from gemma_space.chunks import GenerationChunk
 
 START_SECONDS = 5.0  # of a process that begins with the GPU
 SHARE = 0.3  # of the newest measurement in what is expected next

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from gemma_space.chunks import GenerationChunk
 from gemma_space.engine.kv import RowsCache
 from gemma_space.engine.sampling import Sampler, scores
 from gemma_space.errors import GemmaSpaceError
-from gemma_space.types import GenerationChunk, SamplingParams
+from gemma_space.types import SamplingParams
 
 Look = Callable[[int, Any], None]  # how many ids come before the first row; the rows of logits
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from gemma_space.types import SamplingParams, ScoredToken, TokenScore
+from gemma_space.chunks import ScoredToken, TokenScore
+from gemma_space.types import SamplingParams
 
 FIRST_LOOK = 256  # likeliest tokens to look at when only their sum decides how many there are
 

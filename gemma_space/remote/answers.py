@@ -4,12 +4,13 @@ Knows the forms of OpenAI's two routes and where servers differ from them. Does 
 """
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
+from gemma_space.chunks import GenerationChunk, Usage
 from gemma_space.errors import ServerError
 from gemma_space.remote.wire import Answer, in_words
-from gemma_space.types import Alternative, GenerationChunk, ScoredPiece, Usage
+from gemma_space.types import Alternative, ScoredPiece
 
 FINISHED = {
     "stop": "stop", "eos": "stop", "eos_token": "stop", "tool_calls": "stop",
@@ -29,7 +30,7 @@ WITHHELD = ServerError(
 )
 
 
-def chunks(answers: Iterator[Answer | None], *, chat: bool) -> Iterator[GenerationChunk]:
+def chunks(answers: Generator[Answer | None], *, chat: bool) -> Generator[GenerationChunk]:
     """A stream as chunks; the last one says why it ended and what the server counted.
 
     Raises:
@@ -51,7 +52,7 @@ def chunks(answers: Iterator[Answer | None], *, chat: bool) -> Iterator[Generati
             if chunk.writes:
                 yield chunk
     finally:
-        answers.close()  # type: ignore[attr-defined]  # a generator: closing cancels
+        answers.close()  # which cancels
     if reason == "content_filter":
         raise WITHHELD
     if reason not in FINISHED:

@@ -5,14 +5,15 @@ is done when it fails.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from typing import Any
 
+from gemma_space.chunks import GenerationChunk
 from gemma_space.remote.answers import chunks
 from gemma_space.remote.probing import Ask, Reply, Route
 from gemma_space.remote.wire import Wire
-from gemma_space.types import GenerationChunk, SamplingParams
+from gemma_space.types import SamplingParams
 
 EOS_FOLLOWED = "The server ended at the end of the turn although it was asked to go on."
 
@@ -36,12 +37,12 @@ def trial(wire: Wire, url: str, model: str) -> Ask:
 
 
 def limited(
-    source: Iterator[GenerationChunk], params: SamplingParams, max_time: float | None
-) -> Iterator[GenerationChunk]:
+    source: Generator[GenerationChunk], params: SamplingParams, max_time: float | None
+) -> Generator[GenerationChunk]:
     """The chunks until the time is over, which begins with the first that writes; and what of the
     request was not kept to."""
     end: float | None = None
-    with closing(source):  # type: ignore[type-var]
+    with closing(source):
         for chunk in source:
             if max_time is not None and chunk.writes and end is None:
                 end = time.monotonic() + max_time

@@ -5,7 +5,7 @@ can do with a model, found out once; does not know how a reply is asked for.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import replace
@@ -123,7 +123,7 @@ class RemoteLibrary(Library):
     def load(
         self, model: str, precision_name: str = "auto", token: str | None = None,
         attention_name: str = "auto",
-    ) -> Iterator[LoadProgress]:  # fmt: skip
+    ) -> Generator[LoadProgress]:  # fmt: skip
         """Ready at once, if a server has it.
 
         Raises:

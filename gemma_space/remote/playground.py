@@ -5,7 +5,7 @@ a raw prompt as text, or as ids where the server takes them and they matter. Wha
 honour is refused or told. A server that fails before it wrote anything is replaced by another.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 
 from gemma_space import chat, controls, limits, tokens
@@ -90,7 +90,7 @@ class RemotePlayground(Playground):
 
     def chat(
         self, request: ChatRequest, token: str | None = None
-    ) -> Iterator[LoadProgress | Generation]:
+    ) -> Generator[LoadProgress | Generation]:
         """Answer a conversation; the server applies its own template.
 
         Raises:
@@ -119,7 +119,7 @@ class RemotePlayground(Playground):
 
     def complete(
         self, request: CompletionRequest, token: str | None = None
-    ) -> Iterator[LoadProgress | Generation]:
+    ) -> Generator[LoadProgress | Generation]:
         """Continue a raw prompt; as ids where the server takes them and the tokenizer is known.
 
         Raises:
@@ -139,7 +139,7 @@ class RemotePlayground(Playground):
             notes = (NO_SCORES,) * bool(top and not ability.scores)
             notes += (ITS_TOKENS,) * (not ids and not ability.takes_bos)
             body = wording.completion_body(
-                ids or _text(request, ability), params, ability,
+                ids or _text(request), params, ability,
                 model=row.repo_id, add_bos=request.add_bos, logprobs=top,
             )  # fmt: skip
             answers = self._wire.complete(server.url, body)
@@ -150,7 +150,7 @@ class RemotePlayground(Playground):
 
     def score(
         self, request: ScoreRequest, token: str | None = None
-    ) -> Iterator[LoadProgress | Scoring]:
+    ) -> Generator[LoadProgress | Scoring]:
         """A server tells the scores of what it writes, not of what it reads.
 
         Raises:
@@ -174,7 +174,7 @@ class RemotePlayground(Playground):
 
     # --- which server -----------------------------------------------------------------------------
 
-    def _attempts(self, row: Checkpoint, attempt: Attempt) -> Iterator[LoadProgress | Generation]:
+    def _attempts(self, row: Checkpoint, attempt: Attempt) -> Generator[LoadProgress | Generation]:
         """Ask one server after the other until one has begun; then its end is the end."""
         tried: set[Server] = set()
         first: ServerError | InvalidRequestError | None = None
@@ -274,7 +274,7 @@ def _require(obstacle: str, hint: str) -> None:
         raise InvalidRequestError(obstacle, hint)
 
 
-def _text(request: CompletionRequest, ability: Ability) -> str:
+def _text(request: CompletionRequest) -> str:
     """The prompt as text; where the server puts a BOS in front, not with one more."""
     return request.prompt.removeprefix("<bos>") if request.add_bos else request.prompt
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from gemma_space.chat import THINKING
+from gemma_space.chunks import Usage
 from gemma_space.errors import ServerError
 from gemma_space.remote.ability import NEUTRAL, Ability, Dialect
 from gemma_space.remote.wording import CONTINUE, sampling
-from gemma_space.types import SamplingParams, Usage
+from gemma_space.types import SamplingParams
 
 Route = Literal["chat", "completion"]
 QUESTION = "Repeat this: one two one two one two one two"

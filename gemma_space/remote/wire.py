@@ -11,7 +11,7 @@ import logging
 import queue
 import ssl
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import is_dataclass
 from functools import cache
@@ -103,7 +103,7 @@ class Wire:
 
     def chat(
         self, url: str, model: str, messages: Sequence[dict[str, str]], body: Mapping[str, Any]
-    ) -> Iterator[Answer | None]:
+    ) -> Generator[Answer | None]:
         """Stream a chat completion; None stands for a moment in which nothing came.
 
         Raises:
@@ -111,7 +111,7 @@ class Wire:
         """
         return self._pull(self._chat(url, model, messages, body))
 
-    def complete(self, url: str, body: Mapping[str, Any]) -> Iterator[Answer | None]:
+    def complete(self, url: str, body: Mapping[str, Any]) -> Generator[Answer | None]:
         """Stream a raw completion, of which `InferenceClient` has none in OpenAI's form."""
         return self._pull(self._complete(url, body))
 
@@ -132,7 +132,7 @@ class Wire:
 
     async def _chat(
         self, url: str, model: str, messages: Sequence[dict[str, str]], body: Mapping[str, Any]
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncGenerator[Answer]:
         timeout: Any = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
         async with AsyncInferenceClient(
             base_url=url, api_key=self._key or NO_KEY, timeout=timeout
@@ -143,7 +143,7 @@ class Wire:
             async for chunk in stream:
                 yield _plain(chunk)
 
-    async def _complete(self, url: str, body: Mapping[str, Any]) -> AsyncIterator[Answer]:
+    async def _complete(self, url: str, body: Mapping[str, Any]) -> AsyncGenerator[Answer]:
         timeout = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
         async with (
             get_async_session() as session,
@@ -169,12 +169,12 @@ class Wire:
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def _pull(self, source: AsyncIterator[Answer]) -> Iterator[Answer | None]:
+    def _pull(self, source: AsyncGenerator[Answer]) -> Generator[Answer | None]:
         news: queue.SimpleQueue[Answer | BaseException | None] = queue.SimpleQueue()
 
         async def pump() -> None:
             try:
-                async with aclosing(source) as items:  # type: ignore[type-var]
+                async with aclosing(source) as items:
                     async for item in items:
                         news.put(item)
                 news.put(None)

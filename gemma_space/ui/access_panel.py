@@ -58,7 +58,7 @@ class AccessPanel:
                 use = gr.Button("Use it", size="sm", min_width=80, elem_id="use-token-button")
                 said = gr.HTML("", elem_id="token-said")
                 gr.HTML(present_access.how_kept(), elem_classes="model-note")
-        changed = gr.Textbox(visible="hidden", elem_id="token-changed")
+        changed = gr.Textbox(visible="hidden")
         return cls(visitors, who, sign_in, forget, box, use, said, changed)
 
     def show(self, values: Values) -> Updates:

@@ -10,7 +10,6 @@ import gradio as gr
 
 from gemma_space import chat
 from gemma_space.catalog import Checkpoint
-from gemma_space.playground import Playground
 from gemma_space.types import ChatRequest
 from gemma_space.ui.chat_widgets import ChatTab, may_think
 from gemma_space.ui.conversations import Conversations
@@ -18,10 +17,11 @@ from gemma_space.ui.events import Updates, Values, listen
 from gemma_space.ui.model_panel import ModelPanel
 from gemma_space.ui.replies import Replies
 from gemma_space.ui.xray import PromptTarget
+from gemma_space.use_cases import UseCases
 
 
 def build(
-    playground: Playground, panel: ModelPanel, kept: Conversations, tabs: gr.Tabs,
+    playground: UseCases, panel: ModelPanel, kept: Conversations, tabs: gr.Tabs,
     examples: Sequence[str], prompt: PromptTarget | None = None,
 ) -> list[Any]:  # fmt: skip
     """Lay out the tab and wire it to the playground and to what the browser keeps.
@@ -38,7 +38,7 @@ def build(
     return Replies(tab, playground, panel, kept).wire()
 
 
-def _wire_settings(tab: ChatTab, playground: Playground, panel: ModelPanel, tabs: gr.Tabs) -> None:
+def _wire_settings(tab: ChatTab, playground: UseCases, panel: ModelPanel, tabs: gr.Tabs) -> None:
     def on_model(values: Values) -> Updates:
         model, token = values[panel.chosen], values.token
         row = playground.library.find(model, token)
@@ -60,7 +60,7 @@ def _wire_settings(tab: ChatTab, playground: Playground, panel: ModelPanel, tabs
     listen([tab.to_prompt.click], lambda: {tabs: gr.Tabs(selected="prompt")}, outputs=[tabs])
 
 
-def _thinks(playground: Playground, row: Checkpoint, token: str | None) -> bool:
+def _thinks(playground: UseCases, row: Checkpoint, token: str | None) -> bool:
     """Whether thinking can be switched on. Files that are not here are not fetched to know it."""
     if not may_think(row) or not row.is_local:
         return may_think(row)
@@ -68,7 +68,7 @@ def _thinks(playground: Playground, row: Checkpoint, token: str | None) -> bool:
 
 
 def _wire_xray(
-    tab: ChatTab, playground: Playground, panel: ModelPanel, tabs: gr.Tabs,
+    tab: ChatTab, playground: UseCases, panel: ModelPanel, tabs: gr.Tabs,
     prompt: PromptTarget | None,
 ) -> None:  # fmt: skip
     def asking(values: Values) -> ChatRequest:

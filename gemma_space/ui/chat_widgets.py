@@ -10,7 +10,6 @@ import gradio as gr
 from gradio.components import Component
 
 from gemma_space.catalog import Checkpoint
-from gemma_space.playground import Playground
 from gemma_space.types import Attention, ChatRequest, Precision
 from gemma_space.ui import present, transcript
 from gemma_space.ui.controls import SamplingControls
@@ -18,6 +17,7 @@ from gemma_space.ui.events import Updates, Values
 from gemma_space.ui.model_panel import ModelPanel
 from gemma_space.ui.transcript import GIVEN, Turn
 from gemma_space.ui.xray import XrayPanel
+from gemma_space.use_cases import UseCases
 
 LATEX = [
     {"left": "$$", "right": "$$", "display": True},
@@ -57,7 +57,7 @@ class ChatTab:
     reset: gr.Button
 
     @classmethod
-    def build(cls, playground: Playground, examples: Sequence[str]) -> "ChatTab":
+    def build(cls, playground: UseCases, examples: Sequence[str]) -> "ChatTab":
         """Lay the tab out: the transcript, and below it what stays in sight."""
         model = playground.default_model
         row = playground.library.find(model)

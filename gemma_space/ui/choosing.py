@@ -28,6 +28,7 @@ from gemma_space.ui.events import Updates, Values, listen
 from gemma_space.ui.model_card import ModelCard
 from gemma_space.ui.model_panel import ModelPanel, listed
 from gemma_space.ui.scripted import for_script
+from gemma_space.use_cases import UseCases
 
 PROGRESS_SECONDS = 0.2
 
@@ -36,9 +37,13 @@ PROGRESS_SECONDS = 0.2
 class Choosing:
     """The handlers, with what they work on."""
 
-    library: Library
+    playground: UseCases
     panel: ModelPanel
     cards: Sequence[ModelCard]
+
+    @property
+    def library(self) -> Library:
+        return self.playground.library
 
     # --- what is shown --------------------------------------------------------------------------
 
@@ -182,8 +187,9 @@ class Choosing:
         first = present.load_bar(LoadProgress(phase="access"), name)
         yield {**self.progress(first), **self.say("")}
         row = await asyncio.to_thread(self.library.find, name, token)
-        load = paced(lambda: self.library.load(name, precision, token, attention), PROGRESS_SECONDS)
-        async with aclosing(load) as steps:
+        load = self.playground.load
+        steps = paced(lambda: load(name, precision, token, attention), PROGRESS_SECONDS)
+        async with aclosing(steps):
             async for step in steps:
                 yield self.progress(present.load_bar(step, row.title))
         yield self.progress("")

@@ -13,12 +13,12 @@ from gemma_space import alerts, comparison_file, side_by_side
 from gemma_space.comparison import Comparison
 from gemma_space.errors import InvalidRequestError
 from gemma_space.pacing import paced
-from gemma_space.playground import Playground
 from gemma_space.ui import present, present_compare
 from gemma_space.ui.compare_widgets import CompareTab
 from gemma_space.ui.events import Updates, Values
 from gemma_space.ui.scripted import for_script
 from gemma_space.ui.workbench import Workbench
+from gemma_space.use_cases import UseCases
 
 STATE_SECONDS = 0.2  # each state may lay out four columns, as a long conversation does
 GONE = InvalidRequestError(
@@ -31,7 +31,7 @@ class CompareRuns:
     """The handlers, with what they work on."""
 
     tab: CompareTab
-    playground: Playground
+    playground: UseCases
     bench: Workbench
 
     def kept(self, values: Values) -> Comparison:

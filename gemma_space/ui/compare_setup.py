@@ -18,12 +18,12 @@ from gemma_space import side_by_side
 from gemma_space.catalog import Checkpoint
 from gemma_space.comparison import MAX_COLUMNS, MIN_COLUMNS, Column
 from gemma_space.errors import InvalidControlError, InvalidRequestError
-from gemma_space.playground import Playground
 from gemma_space.types import Controls, Precision
 from gemma_space.ui import present, present_compare
 from gemma_space.ui.controls import SamplingControls
 from gemma_space.ui.events import Updates, Values, listen
 from gemma_space.ui.model_panel import listed, precisions
+from gemma_space.use_cases import UseCases
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ColumnSetup:
     remove: gr.Button
 
     @classmethod
-    def build(cls, playground: Playground, row: Checkpoint, precision: str, at: int,
+    def build(cls, playground: UseCases, row: Checkpoint, precision: str, at: int,
               used: bool) -> "ColumnSetup":  # fmt: skip
         """Lay it out; `at` is its place, from 0."""
         library = playground.library
@@ -91,7 +91,7 @@ class CompareSetup:
         together: says where they do not fit in memory together.
     """
 
-    playground: Playground
+    playground: UseCases
     columns: tuple[ColumnSetup, ...]
     used: gr.Textbox
     add: gr.Button
@@ -99,7 +99,7 @@ class CompareSetup:
     together: gr.HTML
 
     @classmethod
-    def build(cls, playground: Playground) -> "CompareSetup":
+    def build(cls, playground: UseCases) -> "CompareSetup":
         """Lay them out: the default model, and beside it what is there without a download."""
         first = playground.library.find(playground.default_model)
         second, precision = _beside(playground, first)
@@ -248,7 +248,7 @@ def _heading(at: int) -> str:
     return f"<h3>Model {at + 1}</h3>"
 
 
-def _beside(playground: Playground, first: Checkpoint) -> tuple[Checkpoint, str]:
+def _beside(playground: UseCases, first: Checkpoint) -> tuple[Checkpoint, str]:
     """What the second column begins with: another model on this machine, else the same again."""
     for row in playground.library.choices():
         if row.repo_id != first.repo_id and (row.base or row).is_local:

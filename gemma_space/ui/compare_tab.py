@@ -7,15 +7,15 @@ from typing import Any
 
 import gradio as gr
 
-from gemma_space.playground import Playground
 from gemma_space.ui.compare_runs import CompareRuns
 from gemma_space.ui.compare_votes import CompareVotes
 from gemma_space.ui.compare_widgets import CompareTab
 from gemma_space.ui.events import listen
 from gemma_space.ui.workbench import Workbench
+from gemma_space.use_cases import UseCases
 
 
-def build(playground: Playground, bench: Workbench, opened: gr.Tab) -> list[Any]:
+def build(playground: UseCases, bench: Workbench, opened: gr.Tab) -> list[Any]:
     """Lay the tab out inside the block at hand, and wire it to the playground.
 
     Args:
@@ -49,9 +49,9 @@ def _wire_runs(tab: CompareTab, runs: CompareRuns, bench: Workbench) -> list[Any
     gathering = tab.gathered.listen([tab.compare.click, tab.input.text.submit])
     begun = (
         listen([gathering.then], runs.on_compare, {*key, tab.gathered.values},
-               [*shown, *tab.input.sampling.used_outputs()]),
+               [*shown, *tab.input.sampling.used_outputs()], asks=True),
         listen([tab.follow_up.submit], runs.on_follow_up, {*key, tab.follow_up},
-               [*shown, tab.follow_up]),
+               [*shown, tab.follow_up], asks=True),
     )  # fmt: skip
     events = [
         listen([event.success], runs.on_asked, key, [*tab.places, tab.notice],

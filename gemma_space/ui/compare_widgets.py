@@ -14,12 +14,12 @@ from gradio.components import Component
 from gemma_space.comparison import MAX_COLUMNS, Comparison
 from gemma_space.comparison_file import LETTERS
 from gemma_space.errors import InvalidRequestError
-from gemma_space.playground import Playground
 from gemma_space.ui import present_compare
 from gemma_space.ui.compare_setup import CompareSetup
 from gemma_space.ui.controls import SamplingControls
 from gemma_space.ui.events import Gathered, Updates, Values
 from gemma_space.ui.scripted import heard
+from gemma_space.use_cases import UseCases
 
 INTRO = (
     "<h2>Side by side</h2><p>One prompt on several models, precisions or adapters, with the same "
@@ -43,10 +43,9 @@ class CompareInput:
     blind: gr.Checkbox
 
     @classmethod
-    def build(cls, playground: Playground) -> "CompareInput":
+    def build(cls, playground: UseCases) -> "CompareInput":
         """Lay it out."""
-        kind = gr.Radio([CHAT, RAW], value=CHAT, show_label=False, label="What is sent",
-                        elem_id="compare-kind")  # fmt: skip
+        kind = gr.Radio([CHAT, RAW], value=CHAT, show_label=False, label="What is sent")
         text = gr.Textbox(
             label="Message", lines=3, max_lines=16, elem_id="compare-text",
             placeholder=PLACEHOLDERS[CHAT],
@@ -60,7 +59,7 @@ class CompareInput:
                 info="<start_of_turn> and the like become one token; off, they stay text.",
             )  # fmt: skip
         blind = gr.Checkbox(
-            label="Blind", elem_id="compare-blind",
+            label="Blind",
             info="Columns are shuffled, and names and figures hidden, until you have voted.",
         )  # fmt: skip
         with gr.Accordion("Settings of all columns", open=False, elem_id="compare-settings"):
@@ -120,7 +119,7 @@ class CompareTab:
     saved: gr.HTML
 
     @classmethod
-    def build(cls, playground: Playground) -> "CompareTab":
+    def build(cls, playground: UseCases) -> "CompareTab":
         """Lay the tab out."""
         gr.HTML(INTRO, elem_classes="tab-intro")
         setup = CompareSetup.build(playground)
@@ -146,7 +145,7 @@ class CompareTab:
             tie = gr.Button("Tie", size="sm", min_width=60)
             all_bad = gr.Button("All bad", size="sm", min_width=70)
             reveal = gr.Button("Show which is which", size="sm", min_width=150)
-        with gr.Row(elem_id="compare-going-on", visible=False) as going_on:
+        with gr.Row(visible=False) as going_on:
             follow_up = gr.Textbox(
                 show_label=False, label="Follow up", placeholder="Go on in all columns",
                 lines=1, max_lines=8, submit_btn=True, elem_id="compare-follow-up",

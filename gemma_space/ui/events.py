@@ -21,14 +21,14 @@ from gradio.context import Context
 
 from gemma_space.alerts import errors_shown
 from gemma_space.errors import InvalidRequestError
-from gemma_space.limits import MAX_GENERATIONS
-from gemma_space.shares import Shares
+from gemma_space.limits import GENERATION
+from gemma_space.observed import Observed
 from gemma_space.visitors import Visitor, Visitors
 from gemma_space.visits import visitor_of
 
 Updates = dict[Block, Any]
 Handler = Callable[..., Any]
-_ASKED: ContextVar[tuple[Visitors, Shares]] = ContextVar("asked")
+_ASKED: ContextVar[tuple[Visitors, Observed | None]] = ContextVar("asked")
 
 
 class Values(dict[Any, Any]):
@@ -51,9 +51,10 @@ class Values(dict[Any, Any]):
 
 
 @contextmanager
-def asked_by(visitors: Visitors, shares: Shares | None = None) -> Iterator[None]:
-    """Every `listen` inside the block tells its handler who asks, and counts what costs much."""
-    mark = _ASKED.set((visitors, shares or Shares()))
+def asked_by(visitors: Visitors, door: Observed | None = None) -> Iterator[None]:
+    """Every `listen` inside the block tells its handler who asks; what costs much is counted at
+    the door, where there is one."""
+    mark = _ASKED.set((visitors, door))
     try:
         yield
     finally:
@@ -71,8 +72,10 @@ def listen(
     on_error: Callable[..., Updates] | None = None,
     trigger_mode: Literal["once", "multiple", "always_last"] | None = None,
     show_progress: Literal["full", "minimal", "hidden"] = "hidden",
+    asks: bool = False,
     generates: bool = False,
     counts: bool = False,
+    at_once: int | None = None,
 ) -> Any:
     """Call `handler` whenever one of `triggers` fires; no triggers means when the page loads.
 
@@ -81,9 +84,12 @@ def listen(
         inputs: passed as one mapping from component to value, unless empty.
         js: runs in the browser before the handler, or instead of it. With a handler it must not
             take inputs: a set has no order.
+        asks: a plain function that prepares what runs a model next: refused, before anything on
+            the page has changed, while no more requests may wait.
         generates: it shares the places of all events that run a model, the API's included, and
             counts.
         counts: a stream is one of the requests that a visitor may have at once.
+        at_once: how many of it may run for all visitors together; the rest waits unseen.
         on_error: what to show in place of a toast, given the error's sentence and what the
             handler was given; of a stream, with its updates so far.
 
@@ -91,7 +97,7 @@ def listen(
         the event; `.then` of it is a trigger too.
     """
     options: dict[str, Any] = {
-        "fn": _guarded(handler, on_error, bool(inputs), generates or counts)
+        "fn": _guarded(handler, on_error, bool(inputs), asks, generates or counts)
         if handler is not None
         else None,
         "inputs": (set(inputs) if handler is not None else list(inputs)) or None,
@@ -101,8 +107,8 @@ def listen(
         "trigger_mode": trigger_mode,
         "show_progress": show_progress,
         "api_visibility": "private",
-        "concurrency_limit": MAX_GENERATIONS if generates else None,
-        "concurrency_id": "generation" if generates else None,
+        "concurrency_limit": "default" if generates else at_once,
+        "concurrency_id": GENERATION if generates else None,
     }
     if len(triggers) > 1:
         return gr.on(list(triggers), **options)
@@ -149,11 +155,15 @@ def _guarded(
     handler: Handler,
     on_error: Callable[..., Updates] | None,
     takes_values: bool,
+    asks: bool,
     counts: bool,
 ) -> Handler:
-    visitors, shares = _ASKED.get()
+    visitors, door = _ASKED.get()
     guarded = _guarded_stream if inspect.isasyncgenfunction(handler) else _guarded_call
-    made = guarded(_counted(handler, shares) if counts else handler, on_error)
+    inner = handler
+    if door is not None:
+        inner = _counted(handler, door) if counts else _let_in(handler, door) if asks else handler
+    made = guarded(inner, on_error)
     return _asked(handler, made, visitors) if takes_values else functools.wraps(handler)(made)
 
 
@@ -187,11 +197,21 @@ def _guarded_stream(handler: Handler, on_error: Callable[..., Updates] | None) -
     return run
 
 
-def _counted(handler: Handler, shares: Shares) -> Handler:
+def _let_in(handler: Handler, door: Observed) -> Handler:
+    """The call, unless no more requests may wait."""
+
+    def run(*args: Any) -> Updates:
+        door.require_room()
+        return handler(*args)
+
+    return run
+
+
+def _counted(handler: Handler, door: Observed) -> Handler:
     """The stream, held against what its visitor has on the way already."""
 
     async def run(values: Values, *args: Any) -> AsyncGenerator[Updates]:
-        with shares.hold(values.visitor):
+        with door.hold(values.visitor):
             async with aclosing(handler(values, *args)) as updates:
                 async for update in updates:
                     yield update

@@ -15,12 +15,12 @@ from gradio.components import Component
 
 from gemma_space.catalog import Checkpoint
 from gemma_space.library import Library
-from gemma_space.playground import Playground
 from gemma_space.types import Attention
 from gemma_space.ui import present, present_models
 from gemma_space.ui.events import Updates, Values
 from gemma_space.ui.model_card import ModelCard
 from gemma_space.ui.scripted import heard
+from gemma_space.use_cases import UseCases
 
 MAX_TYPED = 50  # each of them is asked about
 
@@ -47,7 +47,7 @@ class ModelPanel:
     status: gr.HTML
 
     @classmethod
-    def build(cls, playground: Playground) -> "ModelPanel":
+    def build(cls, playground: UseCases) -> "ModelPanel":
         """Lay out the selectors, the fit meter with its buttons, and the status."""
         library = playground.library
         first = library.find(playground.default_model)
@@ -68,8 +68,8 @@ class ModelPanel:
                 info="How attention is computed. auto is the architecture's own.",
                 filterable=False, elem_id="attention",
             )  # fmt: skip
-        chosen = gr.Textbox(first.repo_id, visible="hidden", elem_id="chosen-model")
-        typed = gr.Textbox("[]", visible="hidden", elem_id="typed-models")
+        chosen = gr.Textbox(first.repo_id, visible="hidden")
+        typed = gr.Textbox("[]", visible="hidden")
         marked = heard("GemmaSpace.models.mark(props.value);")
         where = "On the server" if library.is_remote else "In memory"
         gr.HTML(f"<h2>{where}</h2>", elem_classes=["section-title", "expert-only"])

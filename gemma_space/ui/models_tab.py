@@ -120,7 +120,7 @@ def _another(library: Library) -> tuple[gr.Textbox, gr.Button, gr.HTML]:
         name = gr.Textbox(
             label="Another Gemma",
             placeholder="owner/name" + ", or a folder on this machine" * library.takes_folders,
-            max_lines=1, min_width=200, elem_id="another-name",
+            max_lines=1, min_width=200,
         )  # fmt: skip
         add = gr.Button("Find it", size="md", min_width=80, scale=0)
     added = gr.HTML("", elem_id="another-result")

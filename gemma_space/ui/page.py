@@ -3,14 +3,12 @@
 Puts the parts together. Decides nothing else.
 """
 
-import json
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from gemma_space.assets import ASSETS, examples
 from gemma_space.catalog import Checkpoint
-from gemma_space.playground import Playground
 from gemma_space.precision_report import PrecisionReports
 from gemma_space.settings import Settings
 from gemma_space.ui import chat_tab, compare_tab, models_tab
@@ -26,8 +24,8 @@ from gemma_space.ui.prompt_tab import PromptTab
 from gemma_space.ui.report_tab import ReportTab
 from gemma_space.ui.scripted import head, scripted
 from gemma_space.ui.theme import GemmaSpaceTheme
+from gemma_space.use_cases import UseCases
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
 STYLES = ("style", "models", "access", "presets", "tokens", "xray", "prompt", "compare", "about",
           "report", "view")  # fmt: skip
 DEPLOYER_NOTE = (
@@ -36,9 +34,8 @@ DEPLOYER_NOTE = (
 )
 
 
-def build(playground: Playground, settings: Settings) -> None:
+def build(playground: UseCases, settings: Settings) -> None:
     """Build the page inside the `gr.Blocks` at hand."""
-    examples = json.loads((ASSETS / "examples.json").read_text(encoding="utf-8"))
     lends = settings.access == "deployer"
     with gr.Sidebar(elem_id="sidebar", width=320):
         panel = ModelPanel.build(playground)
@@ -63,11 +60,11 @@ def build(playground: Playground, settings: Settings) -> None:
         with gr.Tab("Compare", id="compare") as opened:
             compared = compare_tab.build(playground, prompt.widgets.bench, opened)
         with chat:  # a reply's prompt can be taken to the tab beside it
-            replies = chat_tab.build(playground, panel, kept, tabs, examples, prompt.target)
+            replies = chat_tab.build(playground, panel, kept, tabs, examples(), prompt.target)
         first = playground.library.find(playground.default_model)
         reports = _reports(playground, panel, first, settings)
         with (
-            gr.Tab("Models", id="models", elem_id="models-tab") as tab,
+            gr.Tab("Models", id="models") as tab,
             gr.Column(elem_id="models"),
         ):
             models = ModelsTab.build(playground.library, tab, first, lends)
@@ -78,7 +75,7 @@ def build(playground: Playground, settings: Settings) -> None:
     )
     if notice:
         gr.HTML(notice, elem_id="terms-notice")
-    choosing = Choosing(playground.library, panel, (panel.card, models.card))
+    choosing = Choosing(playground, panel, (panel.card, models.card))
     changes = choosing.wire(uses=[*replies, *prompt.wire(), *compared, *reports])
     prompt.wire_files(choosing)
     models_tab.wire(
@@ -92,7 +89,7 @@ def build(playground: Playground, settings: Settings) -> None:
 
 
 def _reports(
-    playground: Playground, panel: ModelPanel, first: Checkpoint, settings: Settings
+    playground: UseCases, panel: ModelPanel, first: Checkpoint, settings: Settings
 ) -> list[Any]:
     """The Precision tab, where whole predictions can be compared: in this process alone.
 
@@ -106,11 +103,11 @@ def _reports(
         return ReportTab.build(reports, playground.library, panel, first).wire()
 
 
-def launch_options(assets: Path) -> dict[str, Any]:
+def launch_options() -> dict[str, Any]:
     """What `launch()` needs for this page's look and scripts."""
     return {
         "theme": GemmaSpaceTheme(),
-        "css_paths": [assets / f"{name}.css" for name in STYLES],
-        "head": head(assets / "js"),
-        "favicon_path": assets / "icon.svg",
+        "css_paths": [ASSETS / f"{name}.css" for name in STYLES],
+        "head": head(ASSETS / "js"),
+        "favicon_path": ASSETS / "icon.svg",
     }

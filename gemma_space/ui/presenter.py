@@ -4,7 +4,6 @@ Knows its layout and what its few events do. A conversation is in the page alone
 server nor the browser keeps it.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ import gradio as gr
 
 from gemma_space.errors import InvalidRequestError
 from gemma_space.pacing import paced
-from gemma_space.playground import Playground
 from gemma_space.rehearsal import Rehearsal
 from gemma_space.reports import LoadProgress
 from gemma_space.settings import Settings
@@ -26,6 +24,7 @@ from gemma_space.ui.events import Updates, Values, listen
 from gemma_space.ui.page import DEPLOYER_NOTE
 from gemma_space.ui.scripted import scripted
 from gemma_space.ui.transcript import Footer, Turn
+from gemma_space.use_cases import UseCases
 
 STATE_SECONDS = 0.1
 WELCOME = "Ask anything, or begin with one of these."
@@ -34,16 +33,14 @@ HOW_CACHED = (
     "This answer was written once on this server, by this model, choosing the likeliest token each "
     "time. “Ask live” has it written again, with the model's own settings."
 )
-EVERYBODY = "Many people are asking at the moment."
 
 
 @dataclass(frozen=True)
 class Stage:
     """The components, and what they work on."""
 
-    playground: Playground
+    playground: UseCases
     rehearsal: Rehearsal
-    queue_size: int
     chatbot: gr.Chatbot
     notice: gr.HTML
     live: gr.Button
@@ -122,9 +119,6 @@ class Stage:
         if not turns or turns[-1].footer != present.waiting():
             yield {self.notice: gr.update()}  # yielding nothing would empty the outputs
             return
-        status = await asyncio.to_thread(self.playground.library.status)
-        if status.queue >= self.queue_size:
-            raise InvalidRequestError(EVERYBODY, "Try again in a minute.")
         asked, replied = turns[:-1], turns[-1]
         answer = paced(lambda: self.playground.chat(self.read(turns)), STATE_SECONDS)
         async with aclosing(answer) as steps:
@@ -170,8 +164,10 @@ class Stage:
             (self.box.submit, self.on_send), (self.chatbot.example_select, self.on_example),
             (self.live.click, self.on_live), (self.go_on.click, self.on_go_on),
         ):  # fmt: skip
-            asked = listen([trigger], handler, context, outputs)
-            # It waits in the engine, which knows its place, and not in Gradio's queue.
+            # An example whose answer is kept asks nothing.
+            asks = handler != self.on_example
+            asked = listen([trigger], handler, context, outputs, asks=asks)
+            # It waits where its place is known, and not in Gradio's queue.
             replying = listen(
                 [asked.success], self.on_reply, context, outputs, on_error=self.failed,
                 counts=True,
@@ -189,7 +185,7 @@ def cached(kept: Generation) -> Turn:
     return Turn(role="assistant", text=kept.text, footer=footer)
 
 
-def build(playground: Playground, settings: Settings, rehearsal: Rehearsal) -> None:
+def build(playground: UseCases, settings: Settings, rehearsal: Rehearsal) -> None:
     """Build the page inside the `gr.Blocks` at hand."""
     row = playground.library.find(playground.default_model)
     title = escape(settings.presenter_title or f"Ask {row.title}")
@@ -217,9 +213,7 @@ def build(playground: Playground, settings: Settings, rehearsal: Rehearsal) -> N
     if settings.access == "deployer":
         gr.HTML(DEPLOYER_NOTE, elem_id="deployer-note")
         gr.HTML(terms_notice((row,)), elem_id="terms-notice")
-    stage = Stage(
-        playground, rehearsal, settings.queue_size, chatbot, notice, live, go_on, anew, box
-    )
+    stage = Stage(playground, rehearsal, chatbot, notice, live, go_on, anew, box)
     stage.wire()
     address = scripted("GemmaSpace.view.tellAddress(trigger);", visible="hidden")
 

@@ -13,7 +13,6 @@ from typing import Any, cast
 import gradio as gr
 
 from gemma_space.pacing import paced
-from gemma_space.playground import Playground
 from gemma_space.reports import LoadProgress
 from gemma_space.runs import Branch, Runs
 from gemma_space.types import CompletionRequest, Generation, ScoreRequest, Scoring
@@ -22,6 +21,7 @@ from gemma_space.ui.events import Updates, Values
 from gemma_space.ui.model_panel import ModelPanel
 from gemma_space.ui.prompt_widgets import LIKELIEST, PromptWidgets
 from gemma_space.ui.workbench import Work
+from gemma_space.use_cases import UseCases
 
 STATE_SECONDS = 0.1
 SCORED_STATE_SECONDS = 0.5  # each state of a score has all of its tokens again
@@ -33,7 +33,7 @@ class PromptRuns:
     """The handlers, with what they work on."""
 
     tab: PromptWidgets
-    playground: Playground
+    playground: UseCases
     panel: ModelPanel
 
     # --- runs -----------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from typing import Any
 
 import gradio as gr
 
-from gemma_space.playground import Playground
 from gemma_space.ui import present
 from gemma_space.ui.choosing import Choosing
 from gemma_space.ui.events import Updates, Values, listen
@@ -16,6 +15,7 @@ from gemma_space.ui.model_panel import ModelPanel
 from gemma_space.ui.prompt_runs import PromptRuns
 from gemma_space.ui.prompt_widgets import PromptWidgets
 from gemma_space.ui.run_files import RunFiles
+from gemma_space.use_cases import UseCases
 
 
 class PromptTab:
@@ -29,7 +29,7 @@ class PromptTab:
     """
 
     def __init__(
-        self, playground: Playground, panel: ModelPanel, tabs: gr.Tabs, followed: gr.HTML
+        self, playground: UseCases, panel: ModelPanel, tabs: gr.Tabs, followed: gr.HTML
     ) -> None:
         self._playground, self._panel, self._tabs = playground, panel, tabs
         with gr.Column(elem_id="prompt-tab"):
@@ -52,7 +52,7 @@ class PromptTab:
         self.widgets.sampling.wire()
         runs = PromptRuns(self.widgets, self._playground, self._panel)
         events = self._wire_runs(runs)
-        replay = self._files.wire(runs, self._tabs)
+        replay = self._files.wire(runs)
         self._wire_prompt()
         self._wire_model()
         self._settle(runs, [*events, replay])

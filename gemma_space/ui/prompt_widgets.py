@@ -13,7 +13,6 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
 
-from gemma_space.playground import Playground
 from gemma_space.runs import Inspection
 from gemma_space.types import (
     Attention,
@@ -28,6 +27,7 @@ from gemma_space.ui.events import Updates, Values
 from gemma_space.ui.model_panel import ModelPanel
 from gemma_space.ui.run_result import RunResult
 from gemma_space.ui.workbench import Workbench
+from gemma_space.use_cases import UseCases
 
 INTRO = (
     "<h2>Continue a text</h2><p>The model gets exactly what you type: no chat format, nothing in "
@@ -63,7 +63,7 @@ class PromptInput:
             label="Prompt", lines=8, max_lines=24, elem_id="prompt", elem_classes="mono",
             placeholder="Once upon a time", autofocus=False,
         )  # fmt: skip
-        exact = gr.Textbox("", visible="hidden", elem_id="exact-prompt")
+        exact = gr.Textbox("", visible="hidden")
         count = gr.HTML("", elem_id="token-count")
         with gr.Row(elem_classes="switches"):
             add_bos = gr.Checkbox(
@@ -144,7 +144,7 @@ class PromptWidgets:
     bench: Workbench
 
     @classmethod
-    def build(cls, playground: Playground) -> "PromptWidgets":
+    def build(cls, playground: UseCases) -> "PromptWidgets":
         """Lay the tab out."""
         gr.HTML(INTRO, elem_classes="tab-intro")
         prompt = PromptInput.build()
@@ -153,9 +153,7 @@ class PromptWidgets:
             stop = gr.Button(
                 "Stop", variant="stop", min_width=100, size="md", elem_id="stop", interactive=False
             )
-            go_on = gr.Button(
-                "Continue from output", min_width=160, size="md", elem_id="go-on", interactive=False
-            )
+            go_on = gr.Button("Continue from output", min_width=160, size="md", interactive=False)
             undo = gr.Button(
                 "Undo the run", min_width=110, size="md", elem_id="undo-run", interactive=False
             )

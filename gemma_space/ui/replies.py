@@ -15,7 +15,6 @@ import gradio as gr
 
 from gemma_space.errors import InvalidRequestError
 from gemma_space.pacing import paced
-from gemma_space.playground import Playground
 from gemma_space.reports import LoadProgress
 from gemma_space.ui import present, provenance, transcript
 from gemma_space.ui.chat_widgets import ChatTab, may_think
@@ -23,6 +22,7 @@ from gemma_space.ui.conversations import Conversations
 from gemma_space.ui.events import Updates, Values, listen
 from gemma_space.ui.model_panel import ModelPanel
 from gemma_space.ui.transcript import Footer, Turn
+from gemma_space.use_cases import UseCases
 
 STATE_SECONDS = 0.1
 # Every state lays the whole conversation out again, in the browser and on the server.
@@ -37,7 +37,7 @@ class Replies:
     """The handlers, with what they work on."""
 
     tab: ChatTab
-    playground: Playground
+    playground: UseCases
     panel: ModelPanel
     kept: Conversations
 
@@ -186,7 +186,7 @@ class Replies:
         for trigger, handler in askings:
             # An edited reply is told of message by message, and its text need not be the first.
             mode = "multiple" if handler == self.on_edit else None
-            asked = listen([trigger], handler, context, outputs, trigger_mode=mode)
+            asked = listen([trigger], handler, context, outputs, trigger_mode=mode, asks=True)
             replying = listen(
                 [asked.success],
                 self.on_reply,

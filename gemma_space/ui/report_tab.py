@@ -27,6 +27,7 @@ from gemma_space.ui.model_panel import ModelPanel
 from gemma_space.ui.scripted import scripted
 
 STATE_SECONDS = 0.2
+REPORTS_AT_ONCE = 4  # one is measured, the others are told that they wait
 INTRO = (
     "<h2>Precision</h2><p>What do four bits lose? The chosen model reads the same texts in several "
     "precisions, one after another, and each is compared with the reference token by token.</p>"
@@ -95,7 +96,7 @@ class ReportTab:
                 interactive=False,
             )  # fmt: skip
         progress = gr.HTML("", elem_id="report-progress")
-        result = gr.HTML("", apply_default_css=False, elem_id="report-result")
+        result = gr.HTML("", apply_default_css=False)
         return cls(reports, library, panel, reference, candidates, only, texts, opener, opened,
                    reset, run, cancel, progress, result)  # fmt: skip
 
@@ -109,7 +110,8 @@ class ReportTab:
         running = listen(
             [self.run.click], self.on_run,
             {self.reference, self.candidates, self.texts, panel.chosen, panel.attention},
-            [*self._buttons(), self.progress, self.result], on_error=self.failed, generates=True,
+            [*self._buttons(), self.progress, self.result], on_error=self.failed, counts=True,
+            at_once=REPORTS_AT_ONCE,
         )  # fmt: skip
         listen([self.cancel.click], None, cancels=[running])
         listen([running.then], self.on_over, {self.progress, self.result, panel.chosen},

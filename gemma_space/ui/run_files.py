@@ -92,7 +92,7 @@ class RunFiles:
         return cls(language, code, page_url, save, saved, files, replay, told, link, linked,
                    followed, link_told)  # fmt: skip
 
-    def wire(self, runs: PromptRuns, tabs: gr.Tabs) -> Any:
+    def wire(self, runs: PromptRuns) -> Any:
         """Wire what a run is written as.
 
         Returns:

@@ -50,9 +50,7 @@ class RunResult:
                     js_on_load=token_view.ALTERNATIVES_JS,
                 )  # fmt: skip
             with gr.Tab("Tokens", id="tokens"):
-                tokens = gr.HTML(
-                    present_runs.NO_TOKENS, apply_default_css=False, elem_id="completion-tokens"
-                )
+                tokens = gr.HTML(present_runs.NO_TOKENS, apply_default_css=False)
         footer = gr.HTML("", elem_id="completion-footer")
         listed = gr.Radio(
             [], label="Runs of this visit", visible=False, elem_id="runs", type="index",

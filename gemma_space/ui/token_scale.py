@@ -63,14 +63,6 @@ def others(shares: Sequence[float]) -> str:
     return f"< {format_percent(ROUNDING)}" if left < ROUNDING else format_percent(left)
 
 
-def perplexity(logprobs: Sequence[float]) -> float:
-    """exp of the mean negative log-probability; infinite where a token was impossible."""
-    if not logprobs or any(math.isnan(value) for value in logprobs):
-        return math.inf
-    mean = -math.fsum(logprobs) / len(logprobs)
-    return math.exp(mean) if mean < 700 else math.inf
-
-
 def format_perplexity(value: float) -> str:
     """A perplexity in three digits."""
     if math.isinf(value):

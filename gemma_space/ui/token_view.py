@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from gemma_space.precision_figures import perplexity
 from gemma_space.types import Alternative, ScoredPiece, TokenPiece
 from gemma_space.ui import token_scale as scale
 from gemma_space.ui.token_text import ends_line, kind, marked, running, spoken
@@ -176,9 +177,9 @@ def _summary(tokens: Sequence[ScoredPiece]) -> str:
     count = len(tokens)
     likely = sum(scale.probability(piece.logprob) for piece in tokens) / count
     told = [piece.entropy for piece in tokens if piece.entropy is not None]
-    perplexity = scale.perplexity([piece.logprob for piece in tokens])
+    found = perplexity([piece.logprob for piece in tokens])
     facts = [
-        ("perplexity", scale.format_perplexity(perplexity)),
+        ("perplexity", scale.format_perplexity(found)),
         ("mean probability", scale.format_percent(likely)),
     ]
     if told:

@@ -15,13 +15,13 @@ from gradio.blocks import Block
 from gradio.components import Component
 
 from gemma_space.errors import InvalidRequestError
-from gemma_space.playground import Playground
 from gemma_space.types import ChatRequest
 from gemma_space.ui import present, provenance, transcript
 from gemma_space.ui.events import Updates, Values, listen
 from gemma_space.ui.scripted import scripted
 from gemma_space.ui.transcript import Turn
 from gemma_space.ui.xray_view import Xray, view
+from gemma_space.use_cases import UseCases
 
 NO_REPLY = "There is no such reply any more."
 
@@ -68,8 +68,8 @@ class XrayPanel:
                     "Open in the Prompt tab", size="sm", min_width=160, visible=False
                 )
                 close = gr.Button("Close", size="sm", min_width=80, elem_id="xray-close")
-        links = scripted("GemmaSpace.xray.follow(trigger);", elem_id="xray-links")
-        carried = gr.Textbox("", visible="hidden", elem_id="xray-carried")
+        links = scripted("GemmaSpace.xray.follow(trigger);")
+        carried = gr.Textbox("", visible="hidden")
         return cls(column, shown, to_prompt, close, links, carried)
 
     def closed(self) -> Updates:
@@ -85,7 +85,7 @@ class XrayPanel:
 
     def wire(
         self,
-        playground: Playground,
+        playground: UseCases,
         conversation: gr.Chatbot,
         opener: gr.Button,
         asking: Callable[[Values], ChatRequest],
@@ -136,7 +136,7 @@ class XrayPanel:
 
 
 def look(
-    playground: Playground, turns: list[Turn], at: object, now: ChatRequest, token: str | None
+    playground: UseCases, turns: list[Turn], at: object, now: ChatRequest, token: str | None
 ) -> Xray:
     """Render what the model was given for the reply `turns[at]`; None is the last reply.
 

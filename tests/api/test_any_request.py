@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 from gemma_space import api
 from gemma_space.access import Access
+from gemma_space.admission import Admission
 from gemma_space.api.callers import Callers
 from gemma_space.controls import CONTROLS
+from gemma_space.observed import Observed
 from gemma_space.playground import Playground
 from gemma_space.settings import Settings
 from gemma_space.shares import Shares
@@ -78,7 +80,8 @@ def endpoints(checkpoints: Checkpoints) -> Iterator[dict[str, Any]]:
     chosen = Settings(max_new_tokens=3, allow_any_gemma=False)
     playground = Playground(rows, Access(probe=no_hub), chosen)
     with gr.Blocks() as page:
-        api.register(playground, Callers(playground.visitors, Shares()))
+        through = Observed(playground, "api", Admission(16, 64), Shares(), [])
+        api.register(through, Callers(through))
     yield {str(fn.api_name): fn.fn for fn in page.fns.values()}
     assert playground.library.status().queue == 0
     assert all(row.leases == 0 for row in playground.library.status().loaded)

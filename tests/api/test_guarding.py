@@ -12,8 +12,9 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from gemma_space.app import CLOSED, MAX_BODY_BYTES
+from gemma_space.assets import ASSETS
 from gemma_space.playground import Playground
-from gemma_space.settings import ASSETS, Settings
+from gemma_space.settings import Settings
 from gemma_space.shares import PER_ADDRESS
 from tests.browser.conftest import served
 from tests.browser.fake_playground import FakePlayground

@@ -102,7 +102,8 @@ def test_an_echo_has_the_prompt_and_its_probabilities(app: Served, asked: dict[s
      ({"prompt": [1, "a"]}, "prompt"), ({"logprobs": 21}, None), ({"logprobs": -1}, "logprobs"),
      ({"suffix": "end"}, "suffix"), ({"best_of": 3}, "best_of"), ({"max_tokens": 0}, "max_tokens"),
      ({"echo": True, "prompt": [2, 5]}, "echo"), ({"prompt": [2, 10**9]}, None),
-     ({"echo": True, "logprobs": 1, "stream": True}, "echo")],
+     ({"echo": True, "logprobs": 1, "stream": True}, "echo"),
+     ({"echo": True, "logprobs": 1, "extra_body": {"add_bos": False}}, "add_bos")],
     ids=str,
 )  # fmt: skip
 def test_what_cannot_be_served_is_refused_by_its_name(

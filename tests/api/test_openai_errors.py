@@ -159,7 +159,7 @@ def test_too_many_who_wait_are_told_to_come_back(app: Served) -> None:
         for streams in (False, True):
             error = refused(app, stream=streams)
             assert (error.status_code, error.code) == (429, "queue_full")
-            assert "64 are waiting" in error.message
+            assert "80 requests are running or waiting" in error.message
             assert int(error.response.headers["retry-after"]) > 0
     assert client(app).chat.completions.create(**HELLO).choices
 

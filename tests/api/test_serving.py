@@ -130,7 +130,8 @@ def test_the_page_is_built_without_torch_or_transformers(
     """And it serves several local folders named in the environment."""
     code = """
 import json, sys
-from gemma_space.settings import Settings, set_library_defaults
+from gemma_space.environment import set_library_defaults
+from gemma_space.settings import Settings
 set_library_defaults()
 from gemma_space.app import build_app, launch_options
 from gemma_space.playground import Playground

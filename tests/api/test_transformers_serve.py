@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 from gemma_space.access import Access
+from gemma_space.assets import DEMO_MODEL
 from gemma_space.errors import InvalidControlError, ServerError
 from gemma_space.playground import Playground
 from gemma_space.remote.ability import NEUTRAL, NO_SCORES
 from gemma_space.remote.playground import RemotePlayground
-from gemma_space.settings import DEMO_MODEL, Settings
+from gemma_space.settings import Settings
 from gemma_space.shelf import served_checkpoints
 from gemma_space.types import ChatRequest, CompletionRequest, Controls, Generation, Message
 from tests.tiny_checkpoints import no_hub

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gemma_space import memory, precision
+from gemma_space.assets import DEMO_MODEL
 from gemma_space.catalog import ALL_PRECISIONS, NO_FP16, Checkpoint, KVGroup, Linears
 from gemma_space.errors import (
     AccessDeniedError,
@@ -17,7 +18,6 @@ from gemma_space.errors import (
     ModelNotFoundError,
 )
 from gemma_space.reports import Fit, LoadedRow, LoadProgress, PrecisionFit, Status
-from gemma_space.settings import DEMO_MODEL
 from gemma_space.types import Attention, Precision
 from tests.browser.fake_access import FakeDoctor
 
@@ -63,7 +63,6 @@ class FakeLibrary:
         fail_load: the sentence of an error in place of a load.
         note: what its steps note beside the bytes.
         tokens: what each question was asked with, by the name of the method.
-        queue: how many requests run or wait.
     """
 
     takes_any: bool = True
@@ -78,7 +77,6 @@ class FakeLibrary:
     note: str = ""
     doctor: FakeDoctor = field(default_factory=lambda: FakeDoctor((*ROWS, TYPED)))
     tokens: dict[str, str | None] = field(default_factory=dict)
-    queue: int = 0
 
     def reset(self) -> None:
         """As at first; the page holds on to this object."""
@@ -116,7 +114,7 @@ class FakeLibrary:
         )  # fmt: skip
         return Status(
             device="CPU", memory_total_bytes=16 << 30, memory_free_bytes=9 << 30,
-            budget_bytes=BUDGET, loaded=loaded, queue=self.queue,
+            budget_bytes=BUDGET, loaded=loaded, queue=0,
         )  # fmt: skip
 
     def fits(self, row: Checkpoint, tokens: int = 8192) -> dict[str, PrecisionFit]:

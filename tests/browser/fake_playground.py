@@ -82,6 +82,12 @@ class FakePlayground:
         self.tokens["max_new_tokens"] = token
         return 1024
 
+    def load(
+        self, model: str, precision_name: str = "auto", token: str | None = None,
+        attention_name: str = "auto",
+    ) -> Iterator[LoadProgress]:  # fmt: skip
+        return self.library.load(model, precision_name, token, attention_name)
+
     def chat(
         self, request: ChatRequest, token: str | None = None
     ) -> Iterator[LoadProgress | Generation]:

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from gemma_space import cards
-from gemma_space.app import ASSETS
+from gemma_space.assets import ASSETS
 from gemma_space.library import Library
 from gemma_space.playground import Playground
 from gemma_space.settings import Settings
@@ -59,7 +59,7 @@ def url(browser: Browser) -> Iterator[str]:
         with gr.Column(elem_id="models-dock"):
             about = AboutModel.build(catalogue()[FIRST], lends=True)
         about.wire(cast(Library, Catalogue()), chosen)
-    options = page.launch_options(ASSETS)
+    options = page.launch_options()
     options["css_paths"] = [*{*options["css_paths"], ASSETS / "about.css"}]
     _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, **options)
     yield address

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
+from gemma_space.assets import DEMO_ADAPTER
 from gemma_space.catalog import DEMO_ADAPTER_ID, DEMO_REPO_ID
-from gemma_space.settings import DEMO_ADAPTER
 from tests.browser.chat_page import ChatPage
 from tests.browser.fake_playground import FakePlayground
 from tests.browser.models_page import ModelsPage

@@ -7,15 +7,14 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from gemma_space.app import build_app, launch_options
+from gemma_space.errors import BusyError
 from gemma_space.playground import Playground
 from gemma_space.rehearsal import Rehearsal
 from gemma_space.settings import Settings
 from tests.browser.fake_playground import FakePlayground
 
 EXAMPLES = ("What is a token?", "Tell me a story")
-SETTINGS = Settings(
-    presenter=True, presenter_title="Meet Gemma", presenter_examples=EXAMPLES, queue_size=5
-)
+SETTINGS = Settings(presenter=True, presenter_title="Meet Gemma", presenter_examples=EXAMPLES)
 
 
 class Stage:
@@ -119,11 +118,11 @@ def test_who_waits_sees_their_place_and_may_leave(stage: Stage) -> None:
 
 
 def test_a_full_room_and_an_error_lose_no_text(stage: Stage) -> None:
-    stage.fake.library.queue = SETTINGS.queue_size
+    stage.fake.refusal = BusyError("Too many people are asking right now.", "Try again.")
     stage.send("Let me in")
-    expect(stage.problem).to_contain_text("Many people are asking at the moment. Try again")
+    expect(stage.problem).to_contain_text("Too many people are asking right now. Try again")
     expect(stage.box).to_have_value("Let me in")
-    stage.fake.library.queue = 0
+    stage.fake.refusal = None
     stage.fake.fail_after, stage.fake.words = 2, ("Two ", "words ", "and more")
     stage.box.press("Enter")
     expect(stage.problem).to_contain_text("stumbled")

@@ -9,10 +9,11 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from gemma_space import share_link
+from gemma_space.assets import ASSETS
 from gemma_space.errors import GemmaSpaceError
 from gemma_space.share_link import SharedPrompt
 from gemma_space.ui.events import Updates, Values, asked_by, listen
-from gemma_space.ui.page import ASSETS, launch_options
+from gemma_space.ui.page import launch_options
 from gemma_space.ui.scripted import for_script, heard, scripted
 from tests.browser.fake_playground import FakePlayground
 
@@ -58,7 +59,7 @@ def build() -> gr.Blocks:
 
 @pytest.fixture(scope="module")
 def url(browser: Browser) -> Iterator[str]:
-    demo, options = build(), launch_options(ASSETS)
+    demo, options = build(), launch_options()
     own = (ASSETS / "js" / "link.js").read_text(encoding="utf-8")
     options["head"] += f"\n<script>\n{own}\n</script>"
     _, address, _ = demo.launch(

@@ -12,7 +12,7 @@ import gradio as gr
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from gemma_space.app import ASSETS
+from gemma_space.assets import ASSETS
 from gemma_space.types import Alternative, ScoredPiece
 from gemma_space.ui import page as app_page
 from gemma_space.ui import token_view
@@ -81,7 +81,7 @@ def build(served: Served) -> gr.Blocks:
 @pytest.fixture(scope="module")
 def server(browser: Browser) -> Iterator[Served]:
     served = Served()
-    options = app_page.launch_options(ASSETS)
+    options = app_page.launch_options()
     script = (ASSETS / "js" / "tokens.js").read_text(encoding="utf-8")
     options["head"] += f"<script>{script}</script>"
     options["css_paths"] = [*options["css_paths"], ASSETS / "tokens.css"]

@@ -39,18 +39,37 @@ def test_who_leaves_the_line_lets_the_next_one_up() -> None:
         assert has_place(turn)
 
 
-@pytest.mark.parametrize(("elsewhere", "joins"), [(0, 2), (1, 1), (5, 0)])
-def test_too_many_who_wait_are_refused_wherever_they_wait(elsewhere: int, joins: int) -> None:
-    admission = Admission(1, 2, lambda: elsewhere)
-    with ExitStack() as line:
+def test_nobody_joins_a_full_line_until_somebody_leaves_it() -> None:
+    admission = Admission(1, 2)
+    with ExitStack() as line, ExitStack() as last:
+        for stack in (line, line, last):
+            admission.require_room()
+            stack.enter_context(admission.enter(refuses=True))
+        assert admission.full
+        for refused in (admission.require_room, admission.enter(refuses=True).__enter__):
+            with pytest.raises(BusyError, match=r"3 requests are running or waiting.*try again"):
+                refused()
+        assert admission.waiting == 2
+        last.close()
         line.enter_context(admission.enter(refuses=True))
-        for _ in range(joins):
-            line.enter_context(admission.enter(refuses=True))
-        with pytest.raises(BusyError, match="1 requests are running"):
-            line.enter_context(admission.enter(refuses=True))
-        assert admission.waiting == joins
-        line.enter_context(admission.enter())  # it waited in a queue of its own
-        assert admission.waiting == joins + 1
+
+
+@pytest.mark.parametrize(
+    ("waiting", "begun", "full"),
+    [(0, 0, False), (2, 0, True), (1, 0, False), (1, 2, True), (0, 3, True), (0, 2, False)],
+)
+def test_whoever_waits_in_a_queue_before_the_line_counts_too(
+    waiting: int, begun: int, full: bool
+) -> None:
+    """Who has left that queue and has come here is one and the same."""
+    admission = Admission(1, 2, lambda: (waiting, begun))
+    with admission.enter():
+        assert admission.full is full
+        if full:
+            with pytest.raises(BusyError):
+                admission.enter(refuses=True).__enter__()
+        with admission.enter():  # it waited in the queue before
+            pass
 
 
 def test_nobody_comes_in_once_it_is_closed_and_those_inside_finish() -> None:

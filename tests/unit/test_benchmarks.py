@@ -2,8 +2,12 @@
 
 import importlib.util
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import asdict
 
+import psutil
 import pytest
 
 from benchmarks import __main__ as benchmarks
@@ -47,3 +51,25 @@ def test_a_baseline_of_nothing_is_no_error() -> None:
 def test_every_part_is_a_command() -> None:
     for part in benchmarks.PARTS:
         assert importlib.util.find_spec(f"benchmarks.{part}") is not None
+
+
+STARTS_ANOTHER = """
+import subprocess, sys
+from benchmarks.processes import ended
+sleeps = [sys.executable, "-c", "import time; time.sleep(600)"]
+with ended(subprocess.Popen(sleeps)) as process:
+    print(process.pid, flush=True)
+    process.wait()
+"""
+
+
+def test_a_benchmark_told_to_stop_leaves_nothing_running() -> None:
+    command = [sys.executable, "-c", STARTS_ANOTHER]
+    with subprocess.Popen(
+        command, cwd=benchmarks.ROOT, stdout=subprocess.PIPE, text=True
+    ) as benchmark:
+        assert benchmark.stdout is not None
+        started = psutil.Process(int(benchmark.stdout.readline()))
+        benchmark.send_signal(signal.SIGTERM)
+        assert benchmark.wait(30) == 128 + signal.SIGTERM
+    assert not started.is_running()

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from gemma_space.chunks import GenerationChunk
 from gemma_space.engine import steps
 from gemma_space.engine.batch import BatchEngine
 from gemma_space.engine.request import Request
 from gemma_space.engine.steps import Steps
 from gemma_space.errors import GenerationError
-from gemma_space.types import GenerationChunk
 from tests.unit import test_engine_isolation as isolation
 from tests.unit.test_engine_exact import WORDS, at_once, speak
 from tests.unit.test_engine_isolation import (

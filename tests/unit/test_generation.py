@@ -1,16 +1,17 @@
 """Chunks become the reply so far: text, counts, times, and why it ended."""
 
 import itertools
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
 from gemma_space.catalog import hub_catalog
+from gemma_space.chunks import GenerationChunk, ScoredToken, TokenScore
 from gemma_space.generation import Recorder
 from gemma_space.registry import ModelKey
 from gemma_space.tokens import TextStream
-from gemma_space.types import Generation, GenerationChunk, Precision, ScoredToken, TokenScore
+from gemma_space.types import Precision
 from tests import tiny_checkpoints as tiny
 from tests.unit.test_exactness import greedy
 
@@ -126,16 +127,16 @@ def test_closing_closes_the_engine(tokenizer: Any) -> None:
     clock = Clock()
     engine = Engine(clock, says(tokenizer, "the answer is here"))
     chunks = engine.stream()
-    record: Iterator[Generation] = recorder(tokenizer, clock).record(chunks)
+    record = recorder(tokenizer, clock).record(chunks)
     for _ in range(4):
         next(record)
     assert not engine.closed
-    record.close()  # type: ignore[attr-defined]
+    record.close()
     assert engine.closed
 
 
 def test_an_engines_failure_passes_through(tokenizer: Any) -> None:
-    def fails() -> Iterator[GenerationChunk]:
+    def fails() -> Generator[GenerationChunk]:
         yield GenerationChunk()
         raise RuntimeError("boom")
 

@@ -4,6 +4,7 @@ On real tiny checkpoints in folders; the budget is set in bytes of what they nee
 """
 
 import gc
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from gemma_space.errors import ModelTooLargeError
 from gemma_space.library import Library
 from gemma_space.local_checkpoint import local_checkpoint
 from gemma_space.memory import adapter_bytes, needs, show_bytes, show_needs
-from gemma_space.model_source import ModelSource
+from gemma_space.model_source import KEPT_TOKENIZERS, ModelSource
 from gemma_space.playground import Playground
 from gemma_space.reports import Fit
 from gemma_space.settings import Settings
@@ -264,3 +265,18 @@ def test_an_adapter_needs_only_its_own_bytes_beside_its_base(gemma_3: Path, voic
     tight = serving(gemma_3, voice, budget=whole(gemma_3, BF16) + own - SLACK)
     load(tight, gemma_3, BF16)
     assert fit(tight, voice, BF16).fits is False, "the base cannot leave for its own adapter"
+
+
+def test_tokenizers_do_not_pile_up(gemma_3: Path) -> None:
+    """Whoever may type any name looks at the tokens of ever more models."""
+    source, row = ModelSource(Access(probe=no_hub), Settings()), local_checkpoint(gemma_3)
+
+    def tokenizer(number: int) -> Any:
+        return source.tokenizer(replace(row, repo_id=f"somebody/{number}"), "a commit", None)
+
+    first, oldest = tokenizer(0), weakref.ref(tokenizer(1))
+    for number in range(2, KEPT_TOKENIZERS + 1):
+        assert tokenizer(0) is first, "what is in use stays"
+        tokenizer(number)
+    gc.collect()
+    assert oldest() is None

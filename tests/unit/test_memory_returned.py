@@ -15,10 +15,11 @@ import torch
 
 from gemma_space import memory
 from gemma_space.access import Access
+from gemma_space.environment import set_library_defaults
 from gemma_space.loading import measured_bytes
 from gemma_space.local_checkpoint import local_checkpoint
 from gemma_space.playground import Playground
-from gemma_space.settings import Settings, set_library_defaults
+from gemma_space.settings import Settings
 from gemma_space.types import CompletionRequest, Controls, Generation, Precision
 from tests import large_checkpoint
 from tests.tiny_checkpoints import Checkpoints, no_hub

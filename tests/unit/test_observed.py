@@ -2,18 +2,29 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from gemma_space import journal
 from gemma_space.admission import Admission
-from gemma_space.errors import GemmaSpaceError, InvalidControlError, ServerClosingError
+from gemma_space.api.callers import Callers
+from gemma_space.errors import (
+    BusyError,
+    GemmaSpaceError,
+    InvalidControlError,
+    ModelNotFoundError,
+    ServerClosingError,
+    TooManyRequestsError,
+)
 from gemma_space.journal import Journal, line
 from gemma_space.metrics import Metrics
-from gemma_space.observed import CUT_OFF, IN_LINE, Observed, Served
+from gemma_space.observed import CUT_OFF, NEXT_IN_LINE, Observed
 from gemma_space.playground import Playground
 from gemma_space.reports import LoadProgress
+from gemma_space.served import Served
+from gemma_space.shares import Shares
 from gemma_space.types import (
     ChatRequest,
     CompletionRequest,
@@ -23,22 +34,23 @@ from gemma_space.types import (
     Precision,
     ScoreRequest,
 )
+from gemma_space.visitors import Visitor
 from tests import tiny_checkpoints as tiny
 from tests.tiny_checkpoints import Checkpoints
 
-DEMO = "gemma-space/demo"
 SECRET = "the first words of a diary"
 
 
 class Watched:
     """A real playground behind one door, and what is told about it."""
 
-    def __init__(self, playground: Playground, places: int = 4) -> None:
+    def __init__(self, playground: Playground, places: int = 4, each: int = 0) -> None:
         self.told: list[Served] = []
         self.admission = Admission(places, 2)
         self.metrics = Metrics(playground.library, self.admission)
         listeners = (self.told.append, self.metrics)
-        self.playground = Observed(playground, "test", self.admission, listeners)
+        shares = Shares(each)
+        self.playground = Observed(playground, "test", self.admission, shares, listeners, True)
 
     def figure(self, name: str) -> float:
         (found,) = [
@@ -134,14 +146,75 @@ def test_a_request_without_a_place_says_that_it_waits(
     playground: Playground, asked: ChatRequest
 ) -> None:
     watched = Watched(playground, places=1)
-    with watched.admission.enter():
-        stream = watched.playground.chat(asked)
-        first = next(stream)
-        assert isinstance(first, LoadProgress)
-        assert first.note == IN_LINE
+    with ExitStack() as before:
+        before.enter_context(watched.admission.enter())
+        with watched.admission.enter():
+            stream = watched.playground.chat(asked)
+            first = next(stream)
+            assert isinstance(first, LoadProgress)
+            assert "waits for one, 1 before it" in first.note
+        moved_up = next(stream)
+        assert isinstance(moved_up, LoadProgress)
+        assert moved_up.note == NEXT_IN_LINE
         assert watched.figure("requests_waiting") == 1
     assert replies(stream)[-1].finish_reason == "length"
     assert watched.told[0].waited_seconds > 0
+
+
+def test_whoever_finds_no_place_to_wait_is_told_of_too(
+    playground: Playground, asked: ChatRequest
+) -> None:
+    watched = Watched(playground, places=1)
+    with ExitStack() as line:
+        for _ in range(3):
+            watched.playground.require_room()
+            line.enter_context(watched.admission.enter())
+        with pytest.raises(BusyError):
+            next(watched.playground.chat(asked))
+        with pytest.raises(BusyError):
+            watched.playground.require_room()
+    refused = [(told.endpoint, told.model, told.outcome) for told in watched.told]
+    assert refused == [("test/chat", asked.model, "BusyError"), ("test", "", "BusyError")]
+    assert len({told.request_id for told in watched.told}) == 2
+    assert watched.figure('requests_total{endpoint="test",finish_reason="BusyError"}') == 1
+
+
+def test_a_callers_stream_counts_until_it_is_closed_and_a_refusal_is_told_of(
+    playground: Playground,
+) -> None:
+    watched, closed = Watched(playground, each=1), list[bool]()
+    callers, anna = Callers(watched.playground), Visitor(key="a" * 43)
+
+    def source() -> Iterator[int]:
+        try:
+            yield from range(9)
+        finally:
+            closed.append(True)
+
+    stream: Any = callers.held(anna, source)
+    assert next(stream) == 0
+    with pytest.raises(TooManyRequestsError):
+        next(callers.held(anna, source))
+    assert [(t.endpoint, t.outcome) for t in watched.told] == [("test", "TooManyRequestsError")]
+    stream.close()
+    assert closed == [True]
+    assert list(callers.held(anna, source)) == list(range(9))
+    assert len(watched.told) == 1, "what is no refusal is the use case's to tell"
+
+
+def test_a_load_that_is_asked_for_is_told_of(watched: Watched, checkpoints: Checkpoints) -> None:
+    model = str(checkpoints.folder(tiny.GEMMA_3))
+    assert [*watched.playground.load(model, "fp32")][-1].phase == "ready"
+    stopped = watched.playground.load(model, "fp32")
+    next(stopped)
+    stopped.close()
+    with pytest.raises(ModelNotFoundError):
+        list(watched.playground.load("nothing"))
+    assert [(t.endpoint, t.model, t.precision, t.outcome) for t in watched.told] == [
+        ("test/load", model, "fp32", "ready"), ("test/load", model, "fp32", "cancelled"),
+        ("test/load", "nothing", "auto", "ModelNotFoundError"),
+    ]  # fmt: skip
+    assert watched.admission.running == 0
 
 
 def test_a_closing_server_lets_a_reply_finish(watched: Watched, asked: ChatRequest) -> None:

@@ -18,8 +18,9 @@ import pytest
 import torch
 
 from gemma_space.access import Access
+from gemma_space.environment import set_library_defaults
 from gemma_space.playground import Playground
-from gemma_space.settings import Settings, set_library_defaults
+from gemma_space.settings import Settings
 from gemma_space.shelf import served_checkpoints
 from gemma_space.types import CompletionRequest, Controls, Generation, Precision
 from tests import large_checkpoint

@@ -7,7 +7,7 @@ from typing import Any, cast
 import gradio as gr
 import pytest
 
-from gemma_space.app import ASSETS
+from gemma_space.assets import ASSETS
 from gemma_space.controls import CONTROLS
 from gemma_space.errors import InvalidControlError, InvalidRequestError
 from gemma_space.playground import Playground
@@ -86,7 +86,7 @@ def test_the_page_is_built_without_a_look_at_the_machine() -> None:
 
 
 def test_scripts_are_inline_and_name_no_path() -> None:
-    head = page.launch_options(ASSETS)["head"]
+    head = page.launch_options()["head"]
     assert head.count("<script>") == len(scripted.SCRIPTS) + 1
     assert str(ASSETS) not in head
     assert not re.search(r"<script[^>]+src=|https?://(?!www\.w3\.org)[a-z]", head)
@@ -96,7 +96,7 @@ def test_scripts_are_inline_and_name_no_path() -> None:
 
 
 def test_nothing_in_the_stylesheets_is_fetched() -> None:
-    sheets = page.launch_options(ASSETS)["css_paths"]
+    sheets = page.launch_options()["css_paths"]
     assert set(sheets) == set(ASSETS.glob("*.css"))
     assert all("url(" not in sheet.read_text(encoding="utf-8") for sheet in sheets)
 

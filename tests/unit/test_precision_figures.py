@@ -51,6 +51,7 @@ def test_perplexity_has_no_end() -> None:
     assert figures.perplexity([math.log(0.5)] * 3) == pytest.approx(2.0)
     assert figures.perplexity([-1000.0]) == math.inf
     assert figures.perplexity([-math.inf, 0.0]) == math.inf
+    assert figures.perplexity([math.nan]) == math.inf
 
 
 @pytest.mark.parametrize(

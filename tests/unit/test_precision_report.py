@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from gemma_space import memory, precision_reader, precision_report
 from gemma_space.access import Access
+from gemma_space.assets import DEMO_ADAPTER, DEMO_MODEL
 from gemma_space.engine import steps
 from gemma_space.errors import (
     AccessDeniedError,
@@ -28,7 +29,7 @@ from gemma_space.playground import Playground
 from gemma_space.precision_figures import Figures, PrecisionReport, mean_and_error
 from gemma_space.precision_report import PrecisionReports, ReportRequest
 from gemma_space.reports import LoadProgress
-from gemma_space.settings import DEMO_ADAPTER, DEMO_MODEL, Settings
+from gemma_space.settings import Settings
 from gemma_space.shelf import served_checkpoints
 from gemma_space.types import Precision
 from tests import tiny_checkpoints as tiny

@@ -4,18 +4,19 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from gemma_space.catalog import Checkpoint, Linears, hub_catalog
+from gemma_space.chunks import GenerationChunk
 from gemma_space.errors import InvalidRequestError, LoadError, ModelTooLargeError
 from gemma_space.lease import ModelKey, Report, ServedModel
 from gemma_space.registry import ModelRegistry
 from gemma_space.reports import LoadProgress
-from gemma_space.types import GenerationChunk, Precision, SamplingParams
+from gemma_space.types import Precision, SamplingParams
 
 BYTES = 200  # of one model in bf16
 PATIENCE = 10
@@ -36,14 +37,16 @@ class IdleEngine:
 
     def stream(
         self, prompt_ids: tuple[int, ...], params: SamplingParams, **_: Any
-    ) -> Iterator[GenerationChunk]:
-        return iter(())
+    ) -> Generator[GenerationChunk]:
+        yield from ()
 
-    def score(self, token_ids: tuple[int, ...], **_: Any) -> Iterator[GenerationChunk]:
-        return iter(())
+    def score(self, token_ids: tuple[int, ...], **_: Any) -> Generator[GenerationChunk]:
+        yield from ()
 
-    def examine(self, token_ids: tuple[int, ...], look: Any, **_: Any) -> Iterator[GenerationChunk]:
-        return iter(())
+    def examine(
+        self, token_ids: tuple[int, ...], look: Any, **_: Any
+    ) -> Generator[GenerationChunk]:
+        yield from ()
 
 
 class Cyclic:

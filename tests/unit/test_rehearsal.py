@@ -9,12 +9,13 @@ import pytest
 
 from gemma_space.access import Access
 from gemma_space.app import build_app
+from gemma_space.assets import ASSETS
 from gemma_space.catalog import hub_catalog
 from gemma_space.errors import AccessDeniedError, GenerationError, SettingsError
 from gemma_space.hub import Answer
 from gemma_space.playground import Playground
 from gemma_space.rehearsal import Rehearsal
-from gemma_space.settings import ASSETS, Settings
+from gemma_space.settings import Settings
 from gemma_space.shelf import served_checkpoints
 from gemma_space.ui import presenter
 from tests.browser.fake_playground import FakePlayground

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gemma_space.access import Access
+from gemma_space.assets import DEMO_MODEL
 from gemma_space.errors import (
     GemmaSpaceError,
     InvalidControlError,
@@ -25,7 +26,7 @@ from gemma_space.remote.ability import NEUTRAL, NO_SCORES, NO_SEED
 from gemma_space.remote.asking import EOS_FOLLOWED
 from gemma_space.remote.playground import RemotePlayground
 from gemma_space.reports import LoadProgress
-from gemma_space.settings import DEMO_MODEL, Settings
+from gemma_space.settings import Settings
 from gemma_space.types import (
     ChatRequest,
     CompletionRequest,

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from gemma_space import redaction
+from gemma_space.environment import hide_secrets
 from gemma_space.errors import ServerError, SettingsError
 from gemma_space.remote.servers import REST_SECONDS, Servers
 from gemma_space.remote.wire import Wire
-from gemma_space.settings import Settings, hide_own_token
+from gemma_space.settings import Settings
 from gemma_space.types import ChatRequest, Controls, Generation
 from tests.stand_in_server import StandInServer, standing_in
 from tests.unit.test_remote import HELLO, MODEL, chat, playground_on
@@ -186,7 +187,7 @@ def test_the_key_is_nowhere_to_be_read(
 ) -> None:
     monkeypatch.setenv("GEMMA_SPACE_ENGINE_KEY", "open sesame")
     settings = Settings.from_env()
-    hide_own_token()
+    hide_secrets()
     assert settings.engine_key is not None
     assert "sesame" not in repr(settings)
     monkeypatch.setattr(redaction, "_named", {"open sesame"})

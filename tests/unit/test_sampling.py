@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from gemma_space.chunks import GenerationChunk
 from gemma_space.engine.batch import BatchEngine
-from gemma_space.types import GenerationChunk
 from tests import tiny_checkpoints as tiny
 from tests.tiny_checkpoints import Checkpoints
 from tests.unit.test_exactness import greedy

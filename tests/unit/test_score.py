@@ -1,18 +1,23 @@
 """How likely a text is: the scores of its own tokens, against the model's logits."""
 
 import math
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from gemma_space import generation
+from gemma_space.catalog import hub_catalog
+from gemma_space.chunks import GenerationChunk, ScoredToken
 from gemma_space.engine import steps
 from gemma_space.engine.batch import BatchEngine
 from gemma_space.errors import ContextLengthError, GemmaSpaceError, GenerationError
+from gemma_space.lease import ModelKey, ServedModel
 from gemma_space.playground import Playground
 from gemma_space.settings import Settings
-from gemma_space.types import Precision, ScoredToken, ScoreRequest, Scoring
+from gemma_space.types import Precision, ScoreRequest, Scoring
 from tests import tiny_checkpoints as tiny
 from tests.tiny_checkpoints import Checkpoints
 from tests.unit.test_engine_exact import WORDS
@@ -113,3 +118,17 @@ def test_a_reply_goes_on_while_a_text_is_scored(model: Any, small_chunks: None) 
     together += [c.token_id for c in reply if c.token_id is not None]
     scores += sum(len(c.prompt_scores) for c in score)
     assert (together, scores) == (alone, len(text) - 1)
+
+
+def test_a_text_that_a_model_rules_out_has_a_perplexity_all_the_same(model: Any) -> None:
+    """exp of more than 709 is no float."""
+    key = ModelKey(checkpoint=hub_catalog()[0], revision="r", precision=Precision.FP32)
+    tokenizer, engine = tiny.build_tokenizer(tiny.GEMMA_3), BatchEngine(model, frozenset())
+    served = ServedModel(key=key, engine=engine, tokenizer=tokenizer, nbytes=0)
+
+    def chunks() -> Generator[GenerationChunk]:
+        score = ScoredToken(token_id=300, logprob=-1000.0, entropy=0.0)
+        yield GenerationChunk(prompt_scores=(score,), finish_reason="stop")
+
+    (found,) = generation.scored(served, chunks(), 1, ())
+    assert found.perplexity == math.inf

@@ -1,22 +1,11 @@
 """The environment: how it is read, what is refused, and that a token is never shown."""
 
-import logging
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gemma_space.errors import SettingsError
-from gemma_space.settings import (
-    LIBRARY_DEFAULTS,
-    PER_VISITOR,
-    SPACE_PROXIES,
-    Settings,
-    set_library_defaults,
-)
+from gemma_space.settings import PER_VISITOR, Settings
 
 
 def read(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
@@ -141,59 +130,6 @@ def test_what_cannot_be_used_is_refused_by_the_variables_name(
     assert "\n" not in caught.value.message
     assert caught.value.hint
     assert caught.value.__cause__ is None
-
-
-def test_library_defaults_leave_the_deployers_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in LIBRARY_DEFAULTS:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("GRADIO_SSR_MODE", "true")
-    set_library_defaults()
-    assert os.environ["GRADIO_SSR_MODE"] == "true"
-    assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
-    assert os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] == "1"
-    assert not logging.getLogger("bitsandbytes.autograd._functions").isEnabledFor(logging.WARNING)
-
-
-BEFORE_THE_LIBRARIES = """
-import sys
-from pathlib import Path
-from gemma_space import redaction
-from gemma_space.settings import set_library_defaults
-assert "huggingface_hub" not in sys.modules
-set_library_defaults(storage=Path(sys.argv[1]))
-from gemma_space import hub
-print(hub.cache())
-"""
-
-
-@pytest.mark.parametrize(
-    ("environment", "kept"),
-    [
-        ({"SPACE_ID": "somebody/space"}, True),
-        ({}, False),  # /data on somebody's own machine is theirs
-        ({"SPACE_ID": "somebody/space", "HF_HOME": "/chosen"}, False),
-    ],
-)
-def test_a_spaces_storage_keeps_downloads(
-    tmp_path: Path, environment: dict[str, str], kept: bool
-) -> None:
-    """In a process of its own: the libraries read it once, at their import."""
-    usual = {n: v for n, v in os.environ.items() if not n.startswith("HF_")}
-    found = subprocess.run(
-        [sys.executable, "-c", BEFORE_THE_LIBRARIES, str(tmp_path)],
-        env=usual | environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert (str(tmp_path / "huggingface") in found.stdout) is kept
-
-
-def test_a_space_without_storage_does_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = os.environ["HF_HOME"]
-    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "")
-    set_library_defaults({"SPACE_ID": "somebody/space", **LIBRARY_DEFAULTS}, tmp_path / "none")
-    assert os.environ["HF_HOME"] == before
-    assert os.environ["FORWARDED_ALLOW_IPS"] == SPACE_PROXIES
 
 
 @pytest.mark.parametrize(

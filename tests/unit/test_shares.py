@@ -33,24 +33,6 @@ def test_a_failure_gives_the_place_back() -> None:
             raise ValueError("oh")
 
 
-def test_a_stream_counts_until_it_is_closed() -> None:
-    shares, closed = Shares(1), []
-
-    def source():  # type: ignore[no-untyped-def]
-        try:
-            yield from range(9)
-        finally:
-            closed.append(True)
-
-    stream = shares.held(ANNA, source)
-    assert next(stream) == 0
-    with pytest.raises(TooManyRequestsError):
-        next(shares.held(ANNA, source))
-    stream.close()  # type: ignore[attr-defined]
-    assert closed == [True]
-    assert list(shares.held(ANNA, source)) == list(range(9))
-
-
 def test_whoever_makes_up_names_is_held_by_their_network() -> None:
     shares = Shares(2)
     with ExitStack() as held:

@@ -15,8 +15,9 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemma_space import loading, settings
+from gemma_space import loading
 from gemma_space.access import Access
+from gemma_space.assets import ASSETS, DEMO_MODEL
 from gemma_space.catalog import DEMO_ADAPTER_ID, DEMO_REPO_ID, Checkpoint, hub_catalog
 from gemma_space.playground import Playground
 from gemma_space.runs import Run
@@ -37,7 +38,7 @@ from tests import tiny_checkpoints as tiny
 from tests.tiny_checkpoints import Checkpoints, no_hub
 from tests.unit.test_traps import last_of
 
-ROOT = Path(settings.__file__).resolve().parents[1]
+ROOT = ASSETS.parent
 # Runs every program it is given, as `python program.py` would, and tells what each printed.
 RUN_ALL = """
 import contextlib, io, json, runpy, sys
@@ -212,7 +213,7 @@ def executed(*arguments: str) -> str:
 def _cut_short(run: Run) -> Run:
     """The same, had somebody pressed Stop after ten tokens."""
     ids = run.generation.token_ids[:10]
-    text = loading.load_tokenizer(settings.DEMO_MODEL).decode(list(ids))
+    text = loading.load_tokenizer(DEMO_MODEL).decode(list(ids))
     return replace(
         run,
         generation=replace(run.generation, token_ids=ids, text=text, finish_reason="cancelled"),
@@ -270,7 +271,7 @@ def code_of(row: Checkpoint, precision: str, **request: Any) -> str:
         precision=precision, prompt_ids=(2,), params=params, finish_reason="stop",
     )  # fmt: skip
     asked = CompletionRequest(prompt="", model=row.repo_id, **request)
-    tokenizer = loading.load_tokenizer(settings.DEMO_MODEL)
+    tokenizer = loading.load_tokenizer(DEMO_MODEL)
     facts = Facts(row=row, tokenizer=tokenizer, defaults=params, base_revision="b" * 40)
     return transformers_code(Run(request=asked, generation=generation), facts)
 
@@ -293,7 +294,7 @@ def test_a_gated_model_is_pinned_and_its_token_is_the_librarys_affair(
 @pytest.mark.parametrize("precision", [p for p in Precision if p in loading.DTYPES])
 def test_a_precision_is_written_as_the_app_loads_it(family: str, precision: Precision) -> None:
     row = replace(GATED, family=family)
-    loaded = loading._arguments(row, settings.DEMO_MODEL, precision, Attention.EAGER)
+    loaded = loading._arguments(row, DEMO_MODEL, precision, Attention.EAGER)
     code = code_of(row, str(precision), attention=Attention.EAGER)
     call = next(
         node for node in ast.walk(ast.parse(code))

@@ -16,8 +16,8 @@ import yaml
 from packaging.requirements import Requirement
 from PIL import Image
 
+from gemma_space.environment import LIBRARY_DEFAULTS
 from gemma_space.link_card import PICTURE, SENTENCE
-from gemma_space.settings import LIBRARY_DEFAULTS
 from tools import space
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,7 +1,7 @@
 """Models that think before they answer: the switch, the thoughts, and a budget spent on them."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -11,21 +11,14 @@ import pytest
 from gemma_space import chat
 from gemma_space.access import Access
 from gemma_space.catalog import hub_catalog
+from gemma_space.chunks import GenerationChunk
 from gemma_space.generation import Recorder
 from gemma_space.lease import ModelKey
 from gemma_space.local_checkpoint import local_checkpoint
 from gemma_space.playground import Playground
 from gemma_space.settings import Settings
 from gemma_space.tokens import TextStream
-from gemma_space.types import (
-    ChatRequest,
-    Controls,
-    Generation,
-    GenerationChunk,
-    Message,
-    Precision,
-    SamplingParams,
-)
+from gemma_space.types import ChatRequest, Controls, Generation, Message, Precision, SamplingParams
 from gemma_space.ui import present, provenance, transcript
 from gemma_space.ui.transcript import Footer, Turn
 from gemma_space.ui.xray import look
@@ -141,7 +134,7 @@ def stream_of(text: str, reason: Any) -> list[Generation]:
     tokenizer = tiny.build_tokenizer(SMALL)
     ids = tokenizer.encode(text, add_special_tokens=False)
 
-    def chunks() -> Iterator[GenerationChunk]:
+    def chunks() -> Generator[GenerationChunk]:
         for i in ids:
             yield GenerationChunk(token_id=i)
         yield GenerationChunk(token_id=None, finish_reason=reason)

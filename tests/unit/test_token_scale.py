@@ -56,8 +56,6 @@ def test_the_remaining_mass_is_never_negative() -> None:
     assert scale.others([]) == "100 %"
 
 
-def test_perplexity() -> None:
-    assert scale.perplexity([math.log(0.5), math.log(0.125)]) == pytest.approx(4.0)
-    assert scale.perplexity([-1e9]) == scale.perplexity([math.nan]) == math.inf
+def test_a_perplexity_has_three_digits() -> None:
     said = {1.0: "1.00", 4.0: "4.00", 17.25: "17.2", 99.96: "100", 2346.4: "2,346"}
     assert {value: scale.format_perplexity(value) for value in said} == said

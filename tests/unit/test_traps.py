@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM
 
 from gemma_space import chat, tokens
 from gemma_space.chat import read_messages, render
+from gemma_space.chunks import GenerationChunk
 from gemma_space.engine import steps
 from gemma_space.engine.batch import BatchEngine
 from gemma_space.errors import ContextLengthError, GenerationError, InvalidRequestError
@@ -30,7 +31,6 @@ from gemma_space.types import (
     CompletionRequest,
     Controls,
     Generation,
-    GenerationChunk,
     Message,
     Precision,
 )

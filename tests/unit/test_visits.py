@@ -9,7 +9,7 @@ import pytest
 from starlette.requests import Request
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from gemma_space.settings import SPACE_PROXIES
+from gemma_space.environment import SPACE_PROXIES
 from gemma_space.visitors import Visitor
 from gemma_space.visits import (
     COOKIE,

@@ -17,6 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from gemma_space import memory, model_source, zero_gpu
+from gemma_space.chunks import GenerationChunk
 from gemma_space.engine import borrowed, steps
 from gemma_space.engine.batch import BatchEngine
 from gemma_space.engine.borrowed import AdapterFiles, Job, Ready, Weights
@@ -24,7 +25,7 @@ from gemma_space.engine.pace import START_SECONDS, Pace, Stopwatch
 from gemma_space.errors import GemmaSpaceError, LoadError, SettingsError
 from gemma_space.gpu_refusals import refusals_in_words
 from gemma_space.local_checkpoint import local_checkpoint
-from gemma_space.types import Attention, GenerationChunk, Precision
+from gemma_space.types import Attention, Precision
 from gemma_space.zero_gpu import ZeroGpuEngine
 from tests import tiny_adapters
 from tests import tiny_checkpoints as tiny

@@ -168,8 +168,17 @@ class CompletionBody(_Body):
         )
 
     def score_request(self) -> ScoreRequest:
-        """The prompt alone, to be scored."""
+        """The prompt alone, to be scored.
+
+        Raises:
+            InvalidRequestError: as `request`; or its first token would have no probability.
+        """
         asked = self.request()
+        if not asked.add_bos:
+            raise RefusedBody(
+                "The probabilities of a prompt are told behind a BOS.", "Leave add_bos out.",
+                "add_bos",
+            )  # fmt: skip
         return ScoreRequest(
             text=asked.prompt, model=asked.model, precision=asked.precision, top=asked.logprobs
         )

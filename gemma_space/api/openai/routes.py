@@ -75,9 +75,7 @@ class _Served:
                 body.top_logprobs if body.logprobs else None,
             )  # fmt: skip
             source = self._source(request, self._playground.chat, asked, token, request_id)
-            if body.stream:
-                return await _streamed(request, source, shape, body.wants_usage)
-            return JSONResponse(shape.whole(await _last(request, source)))
+            return await _replied(request, source, shape, body)
 
         return await _answered(told, request_id)
 
@@ -98,9 +96,7 @@ class _Served:
                     return JSONResponse(shape.scored(scored))
                 scores = scored.tokens
             source = self._source(request, self._playground.complete, asked, token, request_id)
-            if body.stream:
-                return await _streamed(request, source, shape, body.wants_usage)
-            return JSONResponse(shape.whole(await _last(request, source), scores))
+            return await _replied(request, source, shape, body, scores)
 
         return await _answered(told, request_id)
 
@@ -206,6 +202,20 @@ async def _last(request: Request, source: Source) -> Any:
     async for update in _heard(request, source):
         last = update
     return last
+
+
+async def _replied(
+    request: Request, source: Source, shape: Shape, body: ChatBody | CompletionBody,
+    scores: tuple[ScoredPiece, ...] = (),
+) -> Response:  # fmt: skip
+    """A reply in the way that its caller asked for.
+
+    Args:
+        scores: the prompt's own, where they are wanted; a stream has no place for them.
+    """
+    if body.stream:
+        return await _streamed(request, source, shape, body.wants_usage)
+    return JSONResponse(shape.whole(await _last(request, source), scores))
 
 
 async def _streamed(request: Request, source: Source, shape: Shape, usage: bool) -> Response:

@@ -1,0 +1,125 @@
+"""More people than may wait: each is told so in a sentence, whichever way they came.
+
+The real app with room for one who waits, and replies that end when the test lets them.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, cast
+
+import httpx
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from gemma_space import journal
+from gemma_space.admission import Admission
+from gemma_space.app import build_app, launch_options
+from gemma_space.limits import MAX_GENERATIONS
+from gemma_space.playground import Playground
+from gemma_space.settings import Settings
+from tests.api.conftest import free_port
+from tests.browser.fake_playground import FakePlayground
+
+FULL = (
+    r"Too many people are asking right now: 17 requests.*Your text is kept: try again in a minute"
+)
+ASKED = {"model": "fake/chat", "messages": [{"role": "user", "content": "Hello"}]}
+
+
+@dataclass
+class Crowded:
+    """The app: its address, a client, who is in line."""
+
+    url: str
+    client: Client
+    admission: Admission
+    endpoints: set[str]
+
+    def until(self, happens: Callable[[Admission], bool]) -> None:
+        """Until that is so of the line; the test's own limit ends this."""
+        while not happens(self.admission):
+            time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def crowded() -> Iterator[Crowded]:
+    fake = FakePlayground(words=("word ",) * 3000, seconds=0.1)
+    demo = build_app(cast(Playground, fake), Settings(queue_size=1))
+    _, url, _ = demo.launch(
+        prevent_thread_lock=True, quiet=True, server_port=free_port(), **launch_options(demo)
+    )
+    public = {
+        str(fn.api_name)
+        for fn in demo.fns.values()
+        if fn.api_visibility == "public" and fn.concurrency_id == "generation"
+    }
+    try:
+        yield Crowded(url, Client(url, verbose=False), demo.beside.admission, public)
+    finally:
+        demo.close()
+
+
+@pytest.fixture
+def full(crowded: Crowded) -> Iterator[Crowded]:
+    with ExitStack() as line:
+        for _ in range(MAX_GENERATIONS + 1):
+            line.enter_context(crowded.admission.enter())
+        yield crowded
+
+
+def test_real_callers_fill_the_line_and_the_next_is_refused(crowded: Crowded) -> None:
+    first, second = crowded.client, Client(crowded.url, verbose=False)
+    running: list[Any] = [first.submit("Hello", api_name="/chat") for _ in range(MAX_GENERATIONS)]
+    crowded.until(lambda line: line.running == MAX_GENERATIONS)
+    waiting: Any = second.submit("Hello", api_name="/chat")
+    crowded.until(lambda line: line.full)
+    with pytest.raises(AppError, match=FULL):
+        first.predict("Hello", api_name="/chat")
+    running[0].cancel()  # Gradio cancels all that one client asked of one endpoint
+    crowded.until(lambda line: line.running == 1)
+    assert next(iter(waiting))["text"].startswith("word")
+    waiting.cancel()
+    crowded.until(lambda line: not line.running)
+
+
+@pytest.mark.parametrize("path", ["call/chat", "call/v2/chat", "call/v2/chat/", "call/v2/score"])
+def test_a_plain_caller_is_answered_503_with_the_sentence(full: Crowded, path: str) -> None:
+    body = {"text": "x"} if "score" in path else {"message": "x"} if "v2" in path else {"data": []}
+    answer = httpx.post(full.url + "gradio_api/" + path, json=body)
+    assert answer.status_code == 503
+    assert answer.json().keys() == {"detail"}
+    assert "Your text is kept: try again in a minute." in answer.json()["detail"]
+
+
+def test_the_endpoints_that_are_refused_are_those_that_generate(crowded: Crowded) -> None:
+    assert crowded.endpoints == {"chat", "generate", "score"}
+
+
+@pytest.mark.parametrize("endpoint", ["/chat", "/generate", "/score"])
+def test_a_gradio_client_is_told_the_same(full: Crowded, endpoint: str) -> None:
+    with pytest.raises(AppError, match=FULL):
+        full.client.predict("Hello", api_name=endpoint)
+
+
+def test_openais_clients_get_their_429(full: Crowded) -> None:
+    answer = httpx.post(full.url + "v1/chat/completions", json=ASKED)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "queue_full")
+
+
+def test_what_needs_no_model_goes_on(full: Crowded) -> None:
+    assert full.client.predict(api_name="/status")["device"] == "CPU"
+    assert httpx.get(full.url).status_code == 200
+
+
+def test_the_log_has_whoever_was_refused(full: Crowded, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, journal.NAME):
+        httpx.post(full.url + "gradio_api/call/v2/chat", json={"message": "x"})
+        with pytest.raises(AppError):
+            full.client.predict("Hello", api_name="/chat")
+    told = [r.getMessage() for r in caplog.records if r.name == journal.NAME]
+    assert [line.split("endpoint=")[1].split()[0] for line in told] == ["api", "api"]
+    assert all("finish_reason=BusyError" in line for line in told)
