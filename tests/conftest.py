@@ -3,6 +3,7 @@
 `tests/live` alone leaves the machine, and only with a token for it.
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -49,6 +50,13 @@ hypothesis.settings.load_profile("here")
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_collections() -> None:
+    """Whoever gives memory back looks through what the module made, not through whole libraries."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

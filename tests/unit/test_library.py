@@ -3,7 +3,6 @@
 On real tiny checkpoints in folders; the budget is set in bytes of what they need.
 """
 
-import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,15 +31,6 @@ from tests.unit.test_shelf import PEFT
 FP32, BF16, FP16 = Precision.FP32, Precision.BF16, Precision.FP16
 INT8, INT4, AUTO = Precision.INT8, Precision.INT4, Precision.AUTO
 SLACK = 4096  # a loaded model has a few tables that no file lists
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_collections() -> Iterator[None]:
-    """The libraries' million objects need not be looked through for each eviction."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")
