@@ -111,21 +111,21 @@ class KeptContext:
     def __init__(self, context: BrowserContext) -> None:
         self.context = context
         self._origins: set[str] = set()
-        self._blank = context.new_page()
-        self._devtools = context.new_cdp_session(self._blank)
         context.on("request", lambda request: self._origins.add(origin(request.url)))
 
     def empty(self) -> None:
         """Leave no page, no cookie, no permission and nothing that a page has stored."""
         for page in self.context.pages:
-            if page != self._blank:
-                page.close()
+            page.close()
         self.context.clear_cookies()
         self.context.clear_permissions()
+        blank = self.context.new_page()
+        devtools = self.context.new_cdp_session(blank)
         for each in self._origins:
             told = {"origin": each, "storageTypes": "all"}
-            self._devtools.send("Storage.clearDataForOrigin", told)
+            devtools.send("Storage.clearDataForOrigin", told)
         self._origins.clear()
+        blank.close()
 
 
 def origin(url: str) -> str:
@@ -186,6 +186,9 @@ def new_context(
 
     yield make
     for options, kept in used:
+        if "permissions" in options:  # they end with the test that needs them
+            kept.context.close()
+            continue
         kept.empty()
         kept.context.remove_listener("page", watch.page)
         kept.context.remove_listener("request", watch.request)
