@@ -3,6 +3,7 @@
 `tests/live` alone leaves the machine, and only with a token for it.
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -48,8 +49,20 @@ hypothesis.settings.register_profile("here", deadline=None, derandomize=True, da
 hypothesis.settings.load_profile("here")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a page's test mostly waits, and so does a download's."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_unconfigure() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_collections() -> None:
+    """Whoever gives memory back looks through what the module made, not through whole libraries."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -46,22 +46,27 @@ class App:
 
 
 @contextmanager
-def running(home: Path, hub: StandInHub, prelude: str = "", **more: str) -> Iterator[App]:
+def running(
+    home: Path, hub: StandInHub, prelude: str = "", port: int | None = None, **more: str
+) -> Iterator[App]:
     """Serve the app until the block ends.
 
     Args:
         home: made where it is not there; an app that ran before has left its files in it.
         prelude: code that it begins with.
+        port: a free one where none is given.
         more: its environment.
     """
-    port, printed = free_port(), home.parent / "printed.log"
+    port, printed = port or free_port(), home.parent / "printed.log"
     for folder in ("hf", "tmp", "gradio", "cwd"):
         (home / folder).mkdir(parents=True, exist_ok=True)
     dropped = ("GEMMA_SPACE_", "GRADIO_", "HF_")
     environment = {n: v for n, v in os.environ.items() if not n.startswith(dropped)} | {
         "PYTHONPATH": str(ROOT), "HOME": str(home), "TMPDIR": str(home / "tmp"),
         "HF_HOME": str(home / "hf"), "GRADIO_TEMP_DIR": str(home / "gradio"),
-        "HF_ENDPOINT": hub.url, "GRADIO_SERVER_PORT": str(port), "CUDA_VISIBLE_DEVICES": "", **more,
+        "HF_ENDPOINT": hub.url, "GRADIO_SERVER_PORT": str(port), "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",  # tiny matrices: a second thread only waits for the first
+        **more,
     }  # fmt: skip
     with printed.open("ab") as output:
         process = subprocess.Popen(

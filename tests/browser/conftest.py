@@ -1,7 +1,8 @@
 """A Chromium, the app served in this process, and one rule for every test: a clean console.
 
-Each test gets a fresh browser context. Whatever it did, it fails if the page logged an error,
-threw one, or asked any other machine for anything.
+Each test gets browser contexts in which nothing is left of an earlier one but the files that the
+servers sent. Whatever it did, it fails if the page logged an error, threw one, or asked any other
+machine for anything.
 """
 
 import os
@@ -12,7 +13,15 @@ from typing import cast
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from gemma_space.app import build_app, launch_options
 from gemma_space.playground import Playground
@@ -95,42 +104,96 @@ def tolerated() -> list[str]:
     return []
 
 
-@pytest.fixture
-def new_context(browser: Browser, tolerated: list[str]) -> Iterator[Callable[..., BrowserContext]]:
-    """Contexts that are watched: what their pages did wrong fails the test."""
-    wrong: list[str] = []
-    contexts: list[BrowserContext] = []
-    seen: list[Page] = []
+class KeptContext:
+    """A browser context that one test after the other uses: most of a page's first second is spent
+    on fetching and compiling scripts, which are in its cache afterwards."""
 
-    def loaded(page: Page) -> None:
-        if page in seen:
-            tolerated.extend(LEFT_MID_STREAM)
-        seen.append(page)
+    def __init__(self, context: BrowserContext) -> None:
+        self.context = context
+        self._origins: set[str] = set()
+        context.on("request", lambda request: self._origins.add(origin(request.url)))
 
-    def watch(page: Page) -> None:
-        page.on("load", loaded)
-        page.on("pageerror", lambda error: wrong.append(f"page error: {error}"))
-        page.on(
-            "console", lambda m: wrong.append(f"console: {m.text}") if m.type == "error" else None
-        )
+    def empty(self) -> None:
+        """Leave no page, no cookie, no permission and nothing that a page has stored."""
+        for page in self.context.pages:
+            page.close()
+        self.context.clear_cookies()
+        self.context.clear_permissions()
+        blank = self.context.new_page()
+        devtools = self.context.new_cdp_session(blank)
+        for each in self._origins:
+            told = {"origin": each, "storageTypes": "all"}
+            devtools.send("Storage.clearDataForOrigin", told)
+        self._origins.clear()
+        blank.close()
 
-    def check(url: str) -> None:
-        parts = urlsplit(url)
+
+def origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+class Watch:
+    """What the pages of one test did wrong."""
+
+    def __init__(self, tolerated: list[str]) -> None:
+        self.wrong: list[str] = []
+        self._tolerated = tolerated
+        self._seen: list[Page] = []
+
+    def page(self, page: Page) -> None:
+        page.on("load", self._loaded)
+        page.on("pageerror", lambda error: self.wrong.append(f"page error: {error}"))
+        page.on("console", self._said)
+
+    def request(self, request: Request) -> None:
+        parts = urlsplit(request.url)
         if parts.scheme not in LOCAL_SCHEMES and parts.hostname not in ("127.0.0.1", "localhost"):
-            wrong.append(f"external request: {url}")
+            self.wrong.append(f"external request: {request.url}")
+
+    def _loaded(self, page: Page) -> None:
+        if page in self._seen:
+            self._tolerated.extend(LEFT_MID_STREAM)
+        self._seen.append(page)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.wrong.append(f"console: {message.text}")
+
+
+@pytest.fixture(scope="package")
+def kept_contexts(browser: Browser) -> dict[str, list[KeptContext]]:
+    """Those that no test uses at the moment, by their options."""
+    return {}
+
+
+@pytest.fixture
+def new_context(
+    browser: Browser, kept_contexts: dict[str, list[KeptContext]], tolerated: list[str]
+) -> Iterator[Callable[..., BrowserContext]]:
+    """Contexts that are watched: what their pages did wrong fails the test."""
+    watch = Watch(tolerated)
+    used: list[tuple[str, KeptContext]] = []
 
     def make(**options: object) -> BrowserContext:
-        usual = {"viewport": {"width": 1280, "height": 820}, "locale": "en-US"}
-        context = browser.new_context(**(usual | options))  # type: ignore[arg-type]
-        context.on("page", watch)
-        context.on("request", lambda request: check(request.url))
-        contexts.append(context)
-        return context
+        chosen = {"viewport": {"width": 1280, "height": 820}, "locale": "en-US"} | options
+        there = kept_contexts.setdefault(repr(sorted(chosen.items())), [])
+        kept = there.pop() if there else KeptContext(browser.new_context(**chosen))  # type: ignore[arg-type]
+        used.append((repr(sorted(chosen.items())), kept))
+        kept.context.on("page", watch.page)
+        kept.context.on("request", watch.request)
+        return kept.context
 
     yield make
-    for context in contexts:
-        context.close()
-    assert [line for line in wrong if not any(words in line for words in tolerated)] == []
+    for options, kept in used:
+        if "permissions" in options:  # they end with the test that needs them
+            kept.context.close()
+            continue
+        kept.empty()
+        kept.context.remove_listener("page", watch.page)
+        kept.context.remove_listener("request", watch.request)
+        kept_contexts[options].append(kept)
+    assert [line for line in watch.wrong if not any(words in line for words in tolerated)] == []
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ PRIVATE = checkpoint("someone/private-gemma", "private-gemma", gated=True)
 
 @dataclass
 class FakeLibrary:
-    """Loads take `load_steps` steps of 0.1 s.
+    """Loads take `load_steps` steps of 0.1 s; none from one moment on ends one under way.
 
     Attributes:
         in_memory: repo ids and precisions of what is loaded, oldest first.
@@ -163,14 +163,16 @@ class FakeLibrary:
 
     def loading(self) -> Iterator[LoadProgress]:
         """The steps of a load, of anything."""
-        for step in range(self.load_steps):
-            done = 8 * MEGABYTE * step // self.load_steps
+        step = 0
+        while step < (steps := self.load_steps):
+            done = 8 * MEGABYTE * step // steps
             speed, left = (2.5 * MEGABYTE, 40.0) if step else (None, None)
             yield LoadProgress(
                 phase="load", done_bytes=done, total_bytes=8 * MEGABYTE, seconds_left=left,
                 bytes_per_second=speed, note=self.note,
             )  # fmt: skip
             time.sleep(0.1)
+            step += 1
 
     def unload(self, model: str, precision_name: str = "auto", token: str | None = None) -> Status:
         self.tokens["unload"] = token

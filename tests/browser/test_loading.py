@@ -20,7 +20,7 @@ def models(chat: ChatPage) -> ModelsPage:
 
 def test_load_and_unload(models: ModelsPage, fake: FakePlayground) -> None:
     models.choose("fake/base", "int8")
-    fake.library.load_steps = 12
+    fake.library.load_steps = 100
     models.press("Load")
     for place in (models.dock, models.sidebar):  # the same in both places
         expect(place.locator(".load")).to_contain_text(
@@ -28,6 +28,7 @@ def test_load_and_unload(models: ModelsPage, fake: FakePlayground) -> None:
         )
         expect(place.get_by_role("button", name="Cancel")).to_be_visible()
         expect(place.get_by_role("button", name="Load", exact=True)).to_be_hidden()
+    fake.library.load_steps = 0
     expect(models.meter).to_contain_text("● In memory int8")
     expect(models.cell("fake/base", "int8")).to_contain_text("in memory")
     expect(models.page.locator(".status-card")).to_contain_text("Scripted Base int8")

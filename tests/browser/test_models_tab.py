@@ -206,9 +206,10 @@ def test_a_name_typed_in_the_sidebar(models: ModelsPage, fake: FakePlayground) -
     prompt = models.page.get_by_role("textbox", name="Prompt", exact=True)
     prompt.fill("Once upon a time")
     expect(models.page.locator("#token-count")).to_contain_text("5 of 2,048 tokens")
-    fake.library.load_steps = 5
+    fake.library.load_steps = 100
     models.chat.button("Run").click()
     expect(models.page.locator("#completion-footer")).to_contain_text("Loading other-gemma…")
+    fake.library.load_steps = 0
     expect(models.page.locator("#completion textarea")).to_have_value("A short reply.")
     assert fake.completions[-1].model == "someone/other-gemma"
 

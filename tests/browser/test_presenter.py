@@ -149,8 +149,10 @@ def test_the_code_is_of_the_address_that_the_browser_sees(stage: Stage) -> None:
     assert page.evaluate(TOLD) == {"address": own}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(1280, 820), (1920, 1080), (390, 800)])
+@pytest.mark.parametrize(
+    ("size", "scheme"),
+    [((1280, 820), "light"), ((1920, 1080), "dark"), ((390, 800), "dark")], ids=str,
+)  # fmt: skip
 def test_it_fits_every_screen_in_large_type(
     size: tuple[int, int], scheme: str, open_stage: Callable[..., Stage]
 ) -> None:

@@ -35,15 +35,6 @@ INT8, INT4, AUTO = Precision.INT8, Precision.INT4, Precision.AUTO
 SLACK = 4096  # a loaded model has a few tables that no file lists
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_collections() -> Iterator[None]:
-    """The libraries' million objects need not be looked through for each eviction."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.fixture(scope="module")
 def gemma_1(checkpoints: Checkpoints) -> Path:
     return checkpoints.folder(tiny.GEMMA_1)

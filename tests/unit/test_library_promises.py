@@ -1,8 +1,6 @@
 """What the fit meter promises is what a load then does, for many budgets and states of memory."""
 
-import gc
 import itertools
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -23,14 +21,6 @@ pytestmark = PEFT
 FP32, BF16, INT8 = Precision.FP32, Precision.BF16, Precision.INT8
 WANTED = (FP32, BF16, Precision.FP16, Precision.AUTO)
 FITS, EVICTS, REFUSED = (True, False), (True, True), (False, False)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_collections() -> Iterator[None]:
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ In a process of its own, so that its resident set is its own. Run this file by h
 figures: `python -m tests.unit.test_memory_returned FOLDER [ROUNDS]`.
 """
 
+import gc
 import json
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from gemma_space.types import CompletionRequest, Controls, Generation, Precision
 from tests import large_checkpoint
 from tests.tiny_checkpoints import Checkpoints, no_hub
 
-ROUNDS = 3  # of each precision; by hand 20
+ROUNDS = 2  # of each precision; by hand 20
 PRECISIONS = (Precision.BF16, Precision.FP32, Precision.INT8, Precision.INT4)
 REPO = Path(__file__).parents[2]
 
@@ -108,6 +109,7 @@ def main(folder: str, rounds: int) -> None:
     playground = Playground([row], Access(probe=no_hub), Settings())
     for precision in PRECISIONS:  # what is needed once comes into memory, and stays
         use(playground, folder, precision)
+    gc.freeze()  # so that giving memory back looks through what is loaded from here on
     before = resident()
     in_use = {precision: use(playground, folder, precision) for precision in PRECISIONS}
     for precision in PRECISIONS * (rounds - 1):
