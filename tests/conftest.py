@@ -49,11 +49,6 @@ hypothesis.settings.register_profile("here", deadline=None, derandomize=True, da
 hypothesis.settings.load_profile("here")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: a page's test mostly waits, and so does a download's."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_unconfigure() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
 
