@@ -28,6 +28,7 @@ from gemma_space.local_checkpoint import local_checkpoint  # noqa: E402
 from gemma_space.types import Precision  # noqa: E402
 
 BUFFER_BYTES = 8 * 2**20
+LAZY = "bare `from_pretrained`, which reads files at their first use"
 
 
 def write_checkpoint(folder: Path, layers: int) -> None:
@@ -77,9 +78,7 @@ def bf16_pairs(files: list[Path], folder: Path, ours: Callable[[], object]) -> I
     ways = {
         "ours": ours,
         "reading the same files": lambda: read_all(files),
-        "bare `from_pretrained`": lambda: Gemma3ForCausalLM.from_pretrained(
-            folder, dtype=torch.bfloat16
-        ),
+        LAZY: lambda: Gemma3ForCausalLM.from_pretrained(folder, dtype=torch.bfloat16),
     }
     for temperature in ("cold", "warm"):
         rates = {}

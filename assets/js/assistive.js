@@ -16,16 +16,16 @@
       const label = box.closest("label").querySelector("[data-testid=block-info]");
       if (label) box.setAttribute("aria-label", label.textContent.trim());
     }
-    // Browsers let the Tab key reach whatever scrolls. A list of choices is gone once its box is left,
-    // and the focus would be gone with it; arrow keys walk it.
-    for (const list of document.querySelectorAll("ul[role=listbox]:not([tabindex])")) list.tabIndex = -1;
   };
 
-  // Parts come and go with every event; one look for each picture that the browser draws will do.
-  let isDue = false;
-  new MutationObserver(() => {
-    if (isDue) return;
-    isDue = true;
-    requestAnimationFrame(() => { isDue = false; mend(); });
-  }).observe(document.documentElement, { childList: true, subtree: true });
+  // Parts come and go with every event. To be told of each would cost a long conversation half a
+  // second per step of a reply; to look once a second costs nothing.
+  setInterval(mend, 1000);
+
+  // Browsers let the Tab key reach whatever scrolls. A list of choices is gone once its box is left,
+  // and the focus would be gone with it; arrow keys walk it.
+  document.addEventListener("keydown", (event) => {
+    const list = event.key === "Tab" && document.getElementById(event.target.getAttribute?.("aria-controls") ?? "");
+    if (list?.getAttribute?.("role") === "listbox") list.tabIndex = -1;
+  }, true);
 })();

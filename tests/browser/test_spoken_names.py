@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.chat_page import ChatPage
+from tests.browser.chat_page import SETTLE_MS, ChatPage
 from tests.browser.fake_playground import FakePlayground
 
 CONTROLS = {
@@ -17,6 +17,7 @@ OPEN_ALL = """() => {
   closed.forEach((fold) => fold.click());
   return !closed.length;
 }"""
+LOOKS = 20
 TABS = ("Chat", "Prompt", "Compare", "Precision", "Models")
 
 
@@ -43,9 +44,14 @@ def test_every_control_of_every_tab_has_a_name(real_chat: ChatPage) -> None:
     for tab in TABS:
         page.get_by_role("tab", name=tab, exact=True).click()
         open_everything(page)
-        found = list(controls(page))
+        for _ in range(LOOKS):  # what just came is named within a second
+            found = list(controls(page))
+            unnamed = [(tab, role, html) for role, name, html in found if not name]
+            if not unnamed:
+                break
+            page.wait_for_timeout(SETTLE_MS)
         counts[tab] = len(found)
-        assert [(tab, role, html) for role, name, html in found if not name] == []
+        assert unnamed == []
     assert min(counts.values()) > 10, counts
 
 
