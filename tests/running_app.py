@@ -46,18 +46,16 @@ class App:
 
 
 @contextmanager
-def running(
-    home: Path, hub: StandInHub, prelude: str = "", port: int | None = None, **more: str
-) -> Iterator[App]:
+def running(home: Path, hub: StandInHub, prelude: str = "", **more: str) -> Iterator[App]:
     """Serve the app until the block ends.
 
     Args:
         home: made where it is not there; an app that ran before has left its files in it.
         prelude: code that it begins with.
-        port: a free one where none is given.
-        more: its environment.
+        more: its environment; without a `GRADIO_SERVER_PORT` it gets a free one.
     """
-    port, printed = port or free_port(), home.parent / "printed.log"
+    port = int(more.get("GRADIO_SERVER_PORT") or free_port())
+    printed = home.parent / "printed.log"
     for folder in ("hf", "tmp", "gradio", "cwd"):
         (home / folder).mkdir(parents=True, exist_ok=True)
     dropped = ("GEMMA_SPACE_", "GRADIO_", "HF_")

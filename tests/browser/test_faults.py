@@ -100,7 +100,7 @@ def test_a_server_killed_in_the_middle_of_a_reply_costs_no_conversation(
     tolerated += AWAY
     told = {"GEMMA_SPACE_MAX_NEW_TOKENS": str(TOKENS_OF_DEMO)}
     home, port = tmp_path / "home", free_port()
-    with running(home, hub, port=port, **told) as app:
+    with running(home, hub, GRADIO_SERVER_PORT=str(port), **told) as app:
         until(lambda: httpx.get(f"{app.url}healthz", timeout=PATIENCE_SECONDS).json()["ready"])
         chat = ChatPage(new_context().new_page(), app.url).open()
         chat.ask("Before")
@@ -108,7 +108,7 @@ def test_a_server_killed_in_the_middle_of_a_reply_costs_no_conversation(
         ask_for_a_long_reply(chat, "Hello <there>", TOKENS_OF_DEMO)
         app.process.kill()
         app.process.wait()
-    with running(home, hub, port=port, **told):
+    with running(home, hub, GRADIO_SERVER_PORT=str(port), **told):
         chat.reload()
         asked = ["Before", transcript.escape("Hello <there>")]
         expect(chat.user_messages).to_have_text(asked)

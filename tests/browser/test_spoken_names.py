@@ -44,14 +44,14 @@ def test_every_control_of_every_tab_has_a_name(real_chat: ChatPage) -> None:
     for tab in TABS:
         page.get_by_role("tab", name=tab, exact=True).click()
         open_everything(page)
+        found = list(controls(page))
         for _ in range(LOOKS):  # what just came is named within a second
-            found = list(controls(page))
-            unnamed = [(tab, role, html) for role, name, html in found if not name]
-            if not unnamed:
+            if all(name for _, name, _ in found):
                 break
             page.wait_for_timeout(SETTLE_MS)
+            found = list(controls(page))
         counts[tab] = len(found)
-        assert unnamed == []
+        assert [(tab, role, html) for role, name, html in found if not name] == []
     assert min(counts.values()) > 10, counts
 
 
