@@ -42,6 +42,8 @@ def test_a_full_line_leaves_text_and_conversation_as_they_are(
         toast = chat.page.locator(".toast-body")
         expect(toast).to_contain_text(FULL)
         expect(toast).to_contain_text("Your text is kept: try again in a minute.")
+        # Said once: Gradio would lay a red "Error" over the conversation too.
+        expect(chat.page.locator("[data-testid=status-tracker] .error:visible")).to_have_count(0)
         expect(chat.box).to_have_value("Let me in")
         expect(chat.user_messages).to_have_text(["First"])
         toast.get_by_test_id("toast-close").click()
