@@ -46,8 +46,8 @@ class Admission:
 
     @property
     def waiting(self) -> int:
-        """Requests in line that have none yet."""
-        return max(0, len(self._line) - self._places)
+        """Requests that have none yet, here or in the queue before."""
+        return max(0, self._everybody() - self._places)
 
     @property
     def closed(self) -> bool:

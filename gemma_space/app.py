@@ -2,10 +2,11 @@
 
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 from gradio.block_function import BlockFunction
+from gradio.data_classes import BlocksConfigDict
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -76,6 +77,18 @@ class Space(gr.Blocks):
         self.max_threads = line.max_thread_count
         self._queue = line
 
+    def get_config_file(self) -> BlocksConfigDict:
+        """What browsers build the page from: without the endpoints' parameters, for which Gradio
+        has them mount a part each."""
+        config = super().get_config_file()
+        unseen = {part["id"] for part in config["components"] if part["type"] == "api"}
+        for part in config["components"]:  # `gradio_client` looks them up here
+            if part["id"] in unseen:
+                part["props"]["visible"] = False
+        layout = cast(dict[str, Any], config.get("layout"))
+        layout["children"] = [part for part in layout["children"] if part["id"] not in unseen]
+        return config
+
     def validate_inputs(self, block_fn: BlockFunction, inputs: list[Any]) -> None:
         """Refuse too few values in words; Gradio's own error has them all printed."""
         if len(inputs) < len(block_fn.inputs):
@@ -97,7 +110,7 @@ def build_app(
     metrics = Metrics(playground.library, admission) if settings.shows_metrics else None
     journal = Journal(settings.log_prompts)
     listeners = [journal, metrics] if metrics else [journal]
-    shares = Shares(settings.visitors_share, settings.per_minute)
+    shares = Shares(settings.visitors_share, settings.per_minute, lambda: line.visitors())
     # The others wait in Gradio's queue, which refuses them.
     refusing = {"page": rehearsal is not None, "api": False, "openai": True}
     through_page, through_api, through_openai = (

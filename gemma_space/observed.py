@@ -80,14 +80,16 @@ class Observed:
                 held.enter_context(self._shares.hold(visitor))
             yield
 
-    def require_room(self) -> None:
+    def require_room(self, visitor: Visitor) -> None:
         """Refuse what could not stand in line now, before anything is changed for it.
 
         Raises:
             BusyError, ServerClosingError: see `Admission.require_room`.
+            TooManyRequestsError: see `Shares.require_place`.
         """
         with self._refusals_told():
             self._admission.require_room()
+            self._shares.require_place(visitor)
 
     @contextmanager
     def _refusals_told(self) -> Iterator[None]:

@@ -1,8 +1,8 @@
 """How much of this server one visitor may take, so that others find a place too.
 
-Counts what is begun: by visitor, and by address, because a visitor's name costs nothing (a
-browser forgets a cookie, a caller makes up a key). Knows neither web requests nor models, and
-keeps no token: a name is a digest.
+Counts what is begun, and what waits before more may wait: by visitor, and by address, because a
+visitor's name costs nothing (a browser forgets a cookie, a caller makes up a key). Knows neither
+web requests nor models, and keeps no token: a name is a digest.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from gemma_space.errors import TooManyRequestsError
@@ -21,19 +21,41 @@ RETRY_SECONDS = 5
 LATER = "Your text is kept: send it again in a moment."
 
 
+def _nobody() -> Iterable[Visitor]:
+    return ()
+
+
 class Shares:
     """What each visitor has of the server at this moment.
 
     Args:
         at_once: requests that one visitor may have running or waiting; 0: any number.
         per_minute: requests that one visitor may begin in a minute; 0: any number.
+        before: of a queue in which requests wait before they begin: whose these are.
     """
 
-    def __init__(self, at_once: int = 0, per_minute: int = 0) -> None:
+    def __init__(
+        self, at_once: int = 0, per_minute: int = 0,
+        before: Callable[[], Iterable[Visitor]] = _nobody,
+    ) -> None:  # fmt: skip
         self._at_once = at_once
+        self._before = before
         self._pace = _Pace(per_minute) if per_minute else None
         self._held: Counter[str] = Counter()
         self._lock = threading.Lock()
+
+    def require_place(self, visitor: Visitor) -> None:
+        """Refuse a request before it waits, if with those that wait already it would be too many.
+
+        Raises:
+            TooManyRequestsError: they have as many as they may.
+        """
+        if not self._at_once:
+            return
+        waiting = Counter(name for other in self._before() for name in _names(other))
+        with self._lock:
+            for name, times in _names(visitor).items():
+                self._require_place(name, times, waiting[name])
 
     @contextmanager
     def hold(self, visitor: Visitor) -> Iterator[None]:
@@ -58,11 +80,12 @@ class Shares:
                     if not self._held[name]:
                         del self._held[name]
 
-    def _require_place(self, name: str, times: int) -> None:
-        if self._at_once and self._held[name] >= self._at_once * times:
+    def _require_place(self, name: str, times: int, waiting: int = 0) -> None:
+        count = self._held[name] + waiting
+        if self._at_once and count >= self._at_once * times:
             raise TooManyRequestsError(
-                f"{_whose(times)} {self._held[name]} request{'s' * (self._held[name] > 1)} on the "
-                "way here; no more may be at once.",
+                f"{_whose(times)} {count} request{'s' * (count > 1)} on the way here; no more may "
+                "be at once.",
                 LATER,
                 RETRY_SECONDS,
             )

@@ -21,6 +21,7 @@ COOKIE = "gemma_space_visitor"
 SECURE_COOKIE = f"__Host-{COOKIE}"  # no other site of the same domain can set it
 KEY = re.compile(r"[A-Za-z0-9_-]{43}")
 MCP_PATH = "/gradio_api/mcp"
+MCP_HEADER = "x-gradio-user"  # how Gradio marks what its MCP server passes on
 # What proxies and tunnels add; any of them means that somebody else may be behind the request.
 FORWARDED = re.compile(
     r"forwarded|via|cf-.*|x-(forwarded|real|original|client|cluster)-?.*|true-client-ip", re.I
@@ -44,6 +45,24 @@ def visitor_of(request: gr.Request | None, oauth_token: gr.OAuthToken | None) ->
         return Visitor(signed_in=None if sent_along else signed_in, address=address)
     account = str((login.get("userinfo") or {}).get("preferred_username") or "")
     return Visitor(_key(request.cookies), signed_in, _is_local(request.request), account, address)
+
+
+def caller_of(request: gr.Request | None, oauth_token: gr.OAuthToken | None = None) -> Visitor:
+    """Who called an endpoint. Over MCP a token comes as a header: a tool's arguments are no place
+    for it."""
+    if oauth_token is None and request is not None and request.request is not None:
+        over_mcp = request.headers.get(MCP_HEADER) == "mcp"
+        found = bearer_token(request.headers) if over_mcp else None
+        oauth_token = gr.OAuthToken(token=found, scope="", expires_at=0) if found else None
+    return visitor_of(request, oauth_token)
+
+
+def bearer_token(headers: Mapping[str, str]) -> str | None:
+    """The Hub token in an `Authorization` header; other keys, which many clients insist on
+    sending, count as none."""
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    value = value.strip()
+    return value if scheme.lower() == "bearer" and value.startswith("hf_") else None
 
 
 def _is_anothers(request: Request) -> bool:

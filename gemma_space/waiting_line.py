@@ -2,7 +2,8 @@
 
 Gradio's own queue, when it is full, refuses every event of the page, even the one that settles a
 conversation, and says how large it is. Here only what runs a model is refused, with what to do
-next. Knows the queue's messages; who may begin is `admission`'s to know.
+next. Knows the queue's messages and who waits in it; who may wait is for `admission` and `shares`
+to say.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ from starlette.requests import Request
 from gemma_space.alerts import errors_shown
 from gemma_space.limits import GENERATION
 from gemma_space.observed import Observed
+from gemma_space.visitors import Visitor
+from gemma_space.visits import caller_of, visitor_of
 
 Pushed = tuple[bool, Any, Literal["success", "error", "queue_full", "validator_error"]]
 
@@ -49,6 +52,11 @@ class WaitingLine(Queue):
         line = self.event_queue_per_concurrency_id.get(GENERATION)
         return (len(line.queue), line.current_concurrency) if line else (0, 0)
 
+    def visitors(self) -> list[Visitor]:
+        """Whose the waiting events that run a model are."""
+        line = self.event_queue_per_concurrency_id.get(GENERATION)
+        return [_visitor(event.fn, event.request) for event in line.queue] if line else []
+
     async def push(
         self, body: PredictBodyInternal, request: Request, username: str | None
     ) -> Pushed:
@@ -56,10 +64,10 @@ class WaitingLine(Queue):
         event that it is, for that is how the page and `gradio_client` hear of errors."""
         fn = self.blocks.fns.get(body.fn_index) if body.fn_index is not None else None
         if fn is not None and fn.concurrency_id == GENERATION:
-            door = self._through_api if fn.api_visibility == "public" else self._through_page
+            door = self._through_api if _is_public(fn) else self._through_page
             try:
                 with errors_shown():
-                    door.require_room()
+                    door.require_room(_visitor(fn, request))
             except gr.Error as error:
                 if body.simple_format:
                     return False, str(error.message), "queue_full"
@@ -82,3 +90,13 @@ class WaitingLine(Queue):
             event, ProcessCompletedMessage(output=content, title="Error", success=False)
         )
         return event._id
+
+
+def _is_public(fn: BlockFunction) -> bool:
+    return fn.api_visibility == "public"
+
+
+def _visitor(fn: BlockFunction, request: Request) -> Visitor:
+    """Who asks, as the handler will be told."""
+    asked = gr.Request(request)  # type: ignore[arg-type]
+    return caller_of(asked) if _is_public(fn) else visitor_of(asked, None)

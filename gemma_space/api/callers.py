@@ -1,6 +1,6 @@
-"""What all endpoints share: who calls, arguments that came as JSON, streams."""
+"""What all endpoints share: whose token acts, arguments that came as JSON, streams."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
@@ -11,15 +11,14 @@ from gemma_space.errors import InvalidRequestError
 from gemma_space.observed import Observed
 from gemma_space.pacing import paced
 from gemma_space.visitors import Visitor
-from gemma_space.visits import visitor_of
+from gemma_space.visits import caller_of
 
 UPDATE_SECONDS = 0.05
-MCP_HEADER = "x-gradio-user"  # how Gradio marks what its MCP server passes on
 T = TypeVar("T")
 
 
 class Callers:
-    """Who calls, with which token, and how much of the server they may have.
+    """With which token they call, and how much of the server they may have.
 
     What was pasted into the page is the browser's; a caller has no part in it.
     """
@@ -27,17 +26,9 @@ class Callers:
     def __init__(self, door: Observed) -> None:
         self._door = door
 
-    def visitor(self, caller: gr.Request | None, oauth_token: gr.OAuthToken | None) -> Visitor:
-        """Who calls. Over MCP a token comes as a header: a tool's arguments are no place for it."""
-        if oauth_token is None and caller is not None and caller.request is not None:
-            over_mcp = caller.headers.get(MCP_HEADER) == "mcp"
-            found = bearer_token(caller.headers) if over_mcp else None
-            oauth_token = gr.OAuthToken(token=found, scope="", expires_at=0) if found else None
-        return visitor_of(caller, oauth_token)
-
     def token(self, caller: gr.Request | None, oauth_token: gr.OAuthToken | None) -> str | None:
         """A caller's token: their own, else the server's login for its own machine."""
-        return self._door.visitors.token(replace(self.visitor(caller, oauth_token), key=""))
+        return self._door.visitors.token(replace(caller_of(caller, oauth_token), key=""))
 
     def held(self, visitor: Visitor, source: Callable[[], Iterator[T]]) -> Iterator[T]:
         """What `source()` gives, as one of the requests that this caller may have at once.
@@ -55,14 +46,6 @@ class Callers:
         with errors_shown():
             async for item in paced(lambda: self.held(visitor, source), seconds):
                 yield item
-
-
-def bearer_token(headers: Mapping[str, str]) -> str | None:
-    """The Hub token in an `Authorization` header; other keys, which many clients insist on
-    sending, count as none."""
-    scheme, _, value = headers.get("authorization", "").partition(" ")
-    value = value.strip()
-    return value if scheme.lower() == "bearer" and value.startswith("hf_") else None
 
 
 def text_in(name: str, value: object) -> str:

@@ -13,6 +13,7 @@ from gemma_space.alerts import errors_shown
 from gemma_space.api.callers import Callers
 from gemma_space.public_json import as_json
 from gemma_space.use_cases import UseCases
+from gemma_space.visits import caller_of
 
 
 def register_models(playground: UseCases, callers: Callers) -> None:
@@ -60,7 +61,7 @@ def register_models(playground: UseCases, callers: Callers) -> None:
             attention: auto, eager, sdpa or flash_attention_2, where the checkpoint has it.
         """
         async for progress in callers.stream(
-            callers.visitor(caller, oauth_token),
+            caller_of(caller, oauth_token),
             lambda: playground.load(model, precision, token_of(caller, oauth_token), attention),
         ):
             yield as_json(progress)

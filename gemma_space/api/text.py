@@ -32,6 +32,7 @@ from gemma_space.types import (
     Scoring,
 )
 from gemma_space.use_cases import UseCases
+from gemma_space.visits import caller_of
 
 SCORED_UPDATE_SECONDS = 0.5  # an update with scores carries all of them again
 GENERATES: dict[str, Any] = {"concurrency_id": GENERATION, "concurrency_limit": "default"}
@@ -99,7 +100,7 @@ def register_generation(playground: UseCases, callers: Callers) -> None:
                 ),
             )  # fmt: skip
         updates = callers.stream(
-            callers.visitor(caller, oauth_token),
+            caller_of(caller, oauth_token),
             lambda: playground.chat(request, token_of(caller, oauth_token)),
         )
         async for update in updates:
@@ -163,7 +164,7 @@ def register_generation(playground: UseCases, callers: Callers) -> None:
             )  # fmt: skip
         seconds = SCORED_UPDATE_SECONDS if logprobs else UPDATE_SECONDS
         updates = callers.stream(
-            callers.visitor(caller, oauth_token),
+            caller_of(caller, oauth_token),
             lambda: playground.complete(request, token_of(caller, oauth_token)), seconds,
         )  # fmt: skip
         async for update in updates:
@@ -257,7 +258,7 @@ def register_tokens(playground: UseCases, callers: Callers) -> None:
                 top=top,
             )
         updates = callers.stream(
-            callers.visitor(caller, oauth_token),
+            caller_of(caller, oauth_token),
             lambda: playground.score(request, token_of(caller, oauth_token)),
             SCORED_UPDATE_SECONDS,
         )

@@ -85,7 +85,7 @@ def listen(
         js: runs in the browser before the handler, or instead of it. With a handler it must not
             take inputs: a set has no order.
         asks: a plain function that prepares what runs a model next: refused, before anything on
-            the page has changed, while no more requests may wait.
+            the page has changed, while no more requests may wait, or no more of the visitor's.
         generates: it shares the places of all events that run a model, the API's included, and
             counts.
         counts: a stream is one of the requests that a visitor may have at once.
@@ -198,11 +198,11 @@ def _guarded_stream(handler: Handler, on_error: Callable[..., Updates] | None) -
 
 
 def _let_in(handler: Handler, door: Observed) -> Handler:
-    """The call, unless no more requests may wait."""
+    """The call, unless no more requests may wait, or no more of its visitor's."""
 
-    def run(*args: Any) -> Updates:
-        door.require_room()
-        return handler(*args)
+    def run(values: Values, *args: Any) -> Updates:
+        door.require_room(values.visitor)
+        return handler(values, *args)
 
     return run
 

@@ -85,7 +85,7 @@ def build(playground: UseCases, settings: Settings) -> None:
     models.about.wire(playground.library, panel.chosen, [who.changed.change])
     choosing.wire_access(access.wire(), who.changed.change)
     # On a phone the sidebar opens over the page; nobody came for that.
-    listen([], None, js="() => GemmaSpace.closeSidebarOnPhone()")
+    listen([], None, js="() => { GemmaSpace.closeSidebarOnPhone(); GemmaSpace.drafts.mount(); }")
 
 
 def _reports(

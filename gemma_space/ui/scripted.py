@@ -24,6 +24,7 @@ SCRIPTS = (
     "tokens",
     "xray",
     "report",
+    "drafts",
     "assistive",
 )  # a later one uses an earlier one
 

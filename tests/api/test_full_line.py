@@ -6,7 +6,7 @@ The real app with room for one who waits, and replies that end when the test let
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from gemma_space.app import build_app, launch_options
 from gemma_space.limits import MAX_GENERATIONS
 from gemma_space.playground import Playground
 from gemma_space.settings import Settings
+from gemma_space.visits import COOKIE
 from tests.api.conftest import free_port
 from tests.browser.fake_playground import FakePlayground
 
@@ -45,10 +46,10 @@ class Crowded:
             time.sleep(0.02)
 
 
-@pytest.fixture(scope="module")
-def crowded() -> Iterator[Crowded]:
+@contextmanager
+def served(settings: Settings) -> Iterator[Crowded]:
     fake = FakePlayground(words=("word ",) * 3000, seconds=0.1)
-    demo = build_app(cast(Playground, fake), Settings(queue_size=1))
+    demo = build_app(cast(Playground, fake), settings)
     _, url, _ = demo.launch(
         prevent_thread_lock=True, quiet=True, server_port=free_port(), **launch_options(demo)
     )
@@ -61,6 +62,12 @@ def crowded() -> Iterator[Crowded]:
         yield Crowded(url, Client(url, verbose=False), demo.beside.admission, public)
     finally:
         demo.close()
+
+
+@pytest.fixture(scope="module")
+def crowded() -> Iterator[Crowded]:
+    with served(Settings(queue_size=1)) as app:
+        yield app
 
 
 @pytest.fixture
@@ -123,3 +130,25 @@ def test_the_log_has_whoever_was_refused(full: Crowded, caplog: pytest.LogCaptur
     told = [r.getMessage() for r in caplog.records if r.name == journal.NAME]
     assert [line.split("endpoint=")[1].split()[0] for line in told] == ["api", "api"]
     assert all("finish_reason=BusyError" in line for line in told)
+
+
+# --- one visitor's part of the line ---------------------------------------------------------------
+
+
+def test_what_waits_counts_as_its_visitors_and_leaves_room_for_others() -> None:
+    def asked_by(number: int) -> httpx.Response:
+        """A request of that browser's, through a proxy that hides the network."""
+        return httpx.post(
+            app.url + "gradio_api/call/v2/chat", json={"message": "x"},
+            headers={"Via": "1.1 proxy", "Cookie": f"{COOKIE}={number:043}"},
+        )  # fmt: skip
+
+    with served(Settings(queue_size=8, per_visitor=2)) as app:
+        for number in range(MAX_GENERATIONS):
+            assert asked_by(number // 2).status_code == 200
+        app.until(lambda line: line.running == MAX_GENERATIONS)
+        assert [asked_by(100).status_code for _ in range(3)] == [200, 200, 503]
+        assert asked_by(100).json()["detail"].startswith("You have 2 requests on the way here")
+        assert asked_by(0).status_code == 503
+        assert asked_by(200).status_code == 200
+        assert (app.admission.running, app.admission.waiting) == (MAX_GENERATIONS, 3)

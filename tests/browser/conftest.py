@@ -42,7 +42,8 @@ expect.set_options(timeout=15_000)
 
 def find_chromium() -> str | None:
     return (
-        shutil.which("chromium")
+        shutil.which("chromium-headless-shell")
+        or shutil.which("chromium")
         or shutil.which("chromium-browser")
         or shutil.which("google-chrome")
     )

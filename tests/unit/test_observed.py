@@ -167,12 +167,12 @@ def test_whoever_finds_no_place_to_wait_is_told_of_too(
     watched = Watched(playground, places=1)
     with ExitStack() as line:
         for _ in range(3):
-            watched.playground.require_room()
+            watched.playground.require_room(Visitor())
             line.enter_context(watched.admission.enter())
         with pytest.raises(BusyError):
             next(watched.playground.chat(asked))
         with pytest.raises(BusyError):
-            watched.playground.require_room()
+            watched.playground.require_room(Visitor())
     refused = [(told.endpoint, told.model, told.outcome) for told in watched.told]
     assert refused == [("test/chat", asked.model, "BusyError"), ("test", "", "BusyError")]
     assert len({told.request_id for told in watched.told}) == 2

@@ -26,6 +26,24 @@ def test_so_many_at_once_and_a_place_comes_back() -> None:
     assert not shares._held, "nothing is kept of whoever left"
 
 
+def test_what_waits_counts_before_more_may_wait_and_not_once_it_begins() -> None:
+    waiting: list[Visitor] = []
+    shares = Shares(2, before=lambda: waiting)
+    shares.require_place(ANNA)
+    with shares.hold(ANNA):
+        shares.require_place(ANNA)
+        waiting.append(ANNA)
+        with pytest.raises(TooManyRequestsError, match="You have 2 requests on the way"):
+            shares.require_place(ANNA)
+        shares.require_place(BERT)
+        with shares.hold(ANNA):
+            pass
+    waiting += [Visitor(key=f"{n:043}", address=BERT.address) for n in range(2 * PER_ADDRESS)]
+    with pytest.raises(TooManyRequestsError, match="Your network has 6 requests"):
+        shares.require_place(BERT)
+    Shares(0, before=lambda: waiting).require_place(BERT)
+
+
 def test_a_failure_gives_the_place_back() -> None:
     shares = Shares(1)
     for _ in range(2):

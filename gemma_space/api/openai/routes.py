@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from gemma_space.api.callers import UPDATE_SECONDS, Callers, bearer_token
+from gemma_space.api.callers import UPDATE_SECONDS, Callers
 from gemma_space.api.openai.bodies import ChatBody, CompletionBody, named
 from gemma_space.api.openai.errors import RefusedBody, error_answer, event, refused
 from gemma_space.api.openai.shapes import Shape
@@ -24,6 +24,7 @@ from gemma_space.catalog import Checkpoint
 from gemma_space.observed import Observed
 from gemma_space.pacing import paced
 from gemma_space.types import Generation, ScoredPiece, Scoring
+from gemma_space.visits import bearer_token, caller_of
 
 MAX_BODY_BYTES = 16_000_000
 QUIET_SECONDS = 10.0  # proxies cut what says nothing
@@ -111,7 +112,7 @@ class _Served:
         self, request: Request, use: Callable[..., Iterator[Any]], *arguments: Any
     ) -> Source:
         """A use case, counted as one of the caller's."""
-        visitor = self._callers.visitor(*_caller(request))
+        visitor = caller_of(*_caller(request))
         return lambda: self._callers.held(visitor, lambda: use(*arguments))
 
     def _token(self, request: Request) -> str | None:
