@@ -1,12 +1,8 @@
 """Composes the pieces into one Gradio app and serves it. Decides nothing else."""
 
 import threading
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import gradio as gr
-from gradio.block_function import BlockFunction
-from gradio.data_classes import BlocksConfigDict
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -17,16 +13,15 @@ from gemma_space.admission import Admission
 from gemma_space.api import openai
 from gemma_space.api.callers import Callers
 from gemma_space.journal import Journal
-from gemma_space.limits import MAX_GENERATIONS
 from gemma_space.link_card import LinkCard
 from gemma_space.metrics import Metrics
 from gemma_space.observed import Observed
 from gemma_space.page_rules import OwnName, PageRules
 from gemma_space.playground import Playground
 from gemma_space.rehearsal import Rehearsal
-from gemma_space.sessions import PageConfig
 from gemma_space.settings import Settings
 from gemma_space.shares import Shares
+from gemma_space.space import Beside, Space
 from gemma_space.ui import page, presenter
 from gemma_space.ui.events import asked_by
 from gemma_space.use_cases import UseCases
@@ -46,58 +41,6 @@ CLOSED = (
 )
 
 
-@dataclass(frozen=True)
-class Beside:
-    """What is served beside the page.
-
-    Attributes:
-        admission: of the requests of all ways in.
-        mcp_server: whether the endpoints are tools too.
-        finish_seconds: what replies have to finish once the server is told to stop.
-    """
-
-    admission: Admission
-    routes: list[Route]
-    middleware: list[Middleware]
-    mcp_server: bool
-    finish_seconds: float
-
-
-class Space(gr.Blocks):
-    """The page, and what is served beside it."""
-
-    beside: Beside
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.default_config = PageConfig(self)
-
-    def wait_in(self, line: WaitingLine) -> None:
-        """Have events wait there, in place of the queue that Gradio made."""
-        self.max_threads = line.max_thread_count
-        self._queue = line
-
-    def get_config_file(self) -> BlocksConfigDict:
-        """What browsers build the page from: without the endpoints' parameters, for which Gradio
-        has them mount a part each."""
-        config = super().get_config_file()
-        unseen = {part["id"] for part in config["components"] if part["type"] == "api"}
-        for part in config["components"]:  # `gradio_client` looks them up here
-            if part["id"] in unseen:
-                part["props"]["visible"] = False
-        layout = cast(dict[str, Any], config.get("layout"))
-        layout["children"] = [part for part in layout["children"] if part["id"] not in unseen]
-        return config
-
-    def validate_inputs(self, block_fn: BlockFunction, inputs: list[Any]) -> None:
-        """Refuse too few values in words; Gradio's own error has them all printed."""
-        if len(inputs) < len(block_fn.inputs):
-            raise gr.Error(
-                f"This takes {len(block_fn.inputs)} values, and {len(inputs)} came.",
-                print_exception=False,
-            )
-
-
 def build_app(
     playground: UseCases, settings: Settings, rehearsal: Rehearsal | None = None
 ) -> Space:
@@ -106,7 +49,7 @@ def build_app(
     With a rehearsal the page is that of presenter mode. Launch it with `launch_options(demo)`,
     which has the theme, the styles and the routes.
     """
-    admission = Admission(MAX_GENERATIONS, settings.queue_size, lambda: line.counts())
+    admission = Admission(settings.concurrent_requests, settings.queue_size, lambda: line.counts())
     metrics = Metrics(playground.library, admission) if settings.shows_metrics else None
     journal = Journal(settings.log_prompts)
     listeners = [journal, metrics] if metrics else [journal]
@@ -128,9 +71,9 @@ def build_app(
             else:
                 presenter.build(through_page, settings, rehearsal)
         api.register(through_api, Callers(through_api))
-    generations = MAX_GENERATIONS + settings.queue_size
+    generations = settings.concurrent_requests + settings.queue_size
     line = WaitingLine(
-        demo, through_page, through_api, places=MAX_GENERATIONS,
+        demo, through_page, through_api, places=settings.concurrent_requests,
         most_events=generations + PAGE_EVENTS, most_waiting=generations + FLOOD,
     )  # fmt: skip
     demo.wait_in(line)

@@ -8,8 +8,6 @@ from gemma_space.types import Message
 MAX_CHARACTERS = 2_000_000
 MAX_LOGPROBS = 20
 MAX_MESSAGES = 2000
-# How many requests run or wait in an engine at once; the rest wait in Gradio's queue.
-MAX_GENERATIONS = 16
 GENERATION = "generation"  # what Gradio's queue calls the events that run a model
 
 

@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from gemma_space.errors import SettingsError
 
 PREFIX = "GEMMA_SPACE_"
-PER_VISITOR = 4  # where strangers come: a quarter of the places
+PER_VISITOR = 4  # where strangers come: a quarter of the usual places
 
 
 class Settings(BaseSettings):
@@ -76,6 +76,14 @@ class Settings(BaseSettings):
         le=24 * 3600,
         description="Seconds after which a reply ends, its wait for a place not counted; "
         "0: no limit.",
+    )
+    concurrent_requests: int = Field(
+        default=16,
+        ge=1,
+        le=4096,
+        description="How many requests run at once, of all models; the rest wait in order. One "
+        "step of this machine's engine serves 8 of a model's on a CPU, 32 on a GPU; servers behind "
+        "`ENGINE_URL` may take hundreds.",
     )
     queue_size: int = Field(
         default=64, ge=1, le=10_000, description="How many requests may wait before newcomers "

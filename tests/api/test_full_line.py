@@ -18,16 +18,14 @@ from gradio_client.exceptions import AppError
 from gemma_space import journal
 from gemma_space.admission import Admission
 from gemma_space.app import build_app, launch_options
-from gemma_space.limits import MAX_GENERATIONS
 from gemma_space.playground import Playground
 from gemma_space.settings import Settings
 from gemma_space.visits import COOKIE
 from tests.api.conftest import free_port
 from tests.browser.fake_playground import FakePlayground
 
-FULL = (
-    r"Too many people are asking right now: 17 requests.*Your text is kept: try again in a minute"
-)
+PLACES = 4
+FULL = r"Too many people are asking right now: 5 requests.*Your text is kept: try again in a minute"
 ASKED = {"model": "fake/chat", "messages": [{"role": "user", "content": "Hello"}]}
 
 
@@ -66,22 +64,22 @@ def served(settings: Settings) -> Iterator[Crowded]:
 
 @pytest.fixture(scope="module")
 def crowded() -> Iterator[Crowded]:
-    with served(Settings(queue_size=1)) as app:
+    with served(Settings(concurrent_requests=PLACES, queue_size=1)) as app:
         yield app
 
 
 @pytest.fixture
 def full(crowded: Crowded) -> Iterator[Crowded]:
     with ExitStack() as line:
-        for _ in range(MAX_GENERATIONS + 1):
+        for _ in range(PLACES + 1):
             line.enter_context(crowded.admission.enter())
         yield crowded
 
 
 def test_real_callers_fill_the_line_and_the_next_is_refused(crowded: Crowded) -> None:
     first, second = crowded.client, Client(crowded.url, verbose=False)
-    running: list[Any] = [first.submit("Hello", api_name="/chat") for _ in range(MAX_GENERATIONS)]
-    crowded.until(lambda line: line.running == MAX_GENERATIONS)
+    running: list[Any] = [first.submit("Hello", api_name="/chat") for _ in range(PLACES)]
+    crowded.until(lambda line: line.running == PLACES)
     waiting: Any = second.submit("Hello", api_name="/chat")
     crowded.until(lambda line: line.full)
     with pytest.raises(AppError, match=FULL):
@@ -143,12 +141,12 @@ def test_what_waits_counts_as_its_visitors_and_leaves_room_for_others() -> None:
             headers={"Via": "1.1 proxy", "Cookie": f"{COOKIE}={number:043}"},
         )  # fmt: skip
 
-    with served(Settings(queue_size=8, per_visitor=2)) as app:
-        for number in range(MAX_GENERATIONS):
+    with served(Settings(concurrent_requests=PLACES, queue_size=8, per_visitor=2)) as app:
+        for number in range(PLACES):
             assert asked_by(number // 2).status_code == 200
-        app.until(lambda line: line.running == MAX_GENERATIONS)
+        app.until(lambda line: line.running == PLACES)
         assert [asked_by(100).status_code for _ in range(3)] == [200, 200, 503]
         assert asked_by(100).json()["detail"].startswith("You have 2 requests on the way here")
         assert asked_by(0).status_code == 503
         assert asked_by(200).status_code == 200
-        assert (app.admission.running, app.admission.waiting) == (MAX_GENERATIONS, 3)
+        assert (app.admission.running, app.admission.waiting) == (PLACES, 3)

@@ -9,11 +9,12 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gemma_space.limits import MAX_GENERATIONS
 from gemma_space.settings import Settings
 from tests.api.conftest import DEMO, Served
 from tests.api.openai_client import GREEDY, client, said
 from tests.api.test_endpoints import final
+
+PLACES = Settings().concurrent_requests
 
 
 def figures(app: Served) -> dict[tuple[str, ...], float]:
@@ -60,7 +61,7 @@ def test_every_way_in_is_counted(app: Served) -> None:
 
 def test_all_ways_in_share_the_places(app: Served) -> None:
     with ExitStack() as line:
-        for _ in range(MAX_GENERATIONS):
+        for _ in range(PLACES):
             line.enter_context(app.admission.enter())
         job: Any = app.client.submit("Hello", max_new_tokens=3, api_name="/chat")
         with ThreadPoolExecutor() as pool:

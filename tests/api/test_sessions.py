@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 from gradio.state_holder import SessionState
 
-from gemma_space.app import Space
+from gemma_space.space import Space
 from tests.api.conftest import DEMO, Served
 
 WORDS = "Xylophones that nobody else mentions"

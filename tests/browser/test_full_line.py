@@ -9,18 +9,20 @@ from playwright.sync_api import Browser, BrowserContext, expect
 
 from gemma_space.admission import Admission
 from gemma_space.app import build_app, launch_options
-from gemma_space.limits import MAX_GENERATIONS
 from gemma_space.playground import Playground
 from gemma_space.settings import Settings
 from tests.browser.chat_page import ChatPage
 from tests.browser.fake_playground import FakePlayground
 
-FULL = "Too many people are asking right now: 17 requests are running or waiting."
+PLACES = 2
+FULL = "Too many people are asking right now: 3 requests are running or waiting."
 
 
 @pytest.fixture(scope="module")
 def server(browser: Browser) -> Iterator[tuple[str, Admission]]:
-    demo = build_app(cast(Playground, FakePlayground()), Settings(queue_size=1))
+    demo = build_app(
+        cast(Playground, FakePlayground()), Settings(concurrent_requests=PLACES, queue_size=1)
+    )
     _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(demo))
     yield url, demo.beside.admission
     demo.close()
@@ -36,7 +38,7 @@ def test_a_full_line_leaves_text_and_conversation_as_they_are(
 ) -> None:
     chat.ask("First")
     with ExitStack() as line:
-        for _ in range(MAX_GENERATIONS + 1):
+        for _ in range(PLACES + 1):
             line.enter_context(server[1].enter())
         chat.send("Let me in")
         toast = chat.page.locator(".toast-body")
@@ -58,7 +60,7 @@ def test_a_prompt_stays_where_it_is(chat: ChatPage, server: tuple[str, Admission
     prompt = page.get_by_role("textbox", name="Prompt", exact=True)
     prompt.fill("Once upon")
     with ExitStack() as line:
-        for _ in range(MAX_GENERATIONS + 1):
+        for _ in range(PLACES + 1):
             line.enter_context(server[1].enter())
         page.get_by_role("button", name="Run", exact=True).click()
         expect(page.locator(".toast-body")).to_contain_text(FULL)
@@ -70,7 +72,7 @@ def test_whoever_waits_is_told_so_and_may_leave(
     chat: ChatPage, server: tuple[str, Admission]
 ) -> None:
     with ExitStack() as line:
-        for _ in range(MAX_GENERATIONS):
+        for _ in range(PLACES):
             line.enter_context(server[1].enter())
         chat.send("Hello")
         expect(chat.page.locator("#transcript")).to_contain_text("this request gets the next one")

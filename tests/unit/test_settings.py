@@ -49,6 +49,7 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         GEMMA_SPACE_MEMORY_BUDGET="20GiB",
         GEMMA_SPACE_ACCESS="deployer",
         GEMMA_SPACE_MAX_NEW_TOKENS="100",
+        GEMMA_SPACE_CONCURRENT_REQUESTS="64",
         GEMMA_SPACE_QUEUE_SIZE="2",
         GEMMA_SPACE_IDLE_SECONDS="90.5",
         GEMMA_SPACE_CPU_OFFLOAD="true",
@@ -65,6 +66,7 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.memory_budget == 20 * 2**30
     assert settings.access == "deployer"
     assert (settings.max_new_tokens, settings.queue_size) == (100, 2)
+    assert settings.concurrent_requests == 64
     assert settings.idle_seconds == 90.5
     assert settings.cpu_offload is True
     assert settings.allow_any_gemma is settings.takes_any_gemma is False
@@ -111,6 +113,7 @@ def test_the_token_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
         ("GEMMA_SPACE_MEMORY_BUDGET", "-1GiB"), ("GEMMA_SPACE_ACCESS", "everyone"),
         ("GEMMA_SPACE_MAX_NEW_TOKENS", "0"), ("GEMMA_SPACE_MAX_NEW_TOKENS", "1.5"),
         ("GEMMA_SPACE_MAX_NEW_TOKENS", "many"), ("GEMMA_SPACE_MAX_NEW_TOKENS", "99999999"),
+        ("GEMMA_SPACE_CONCURRENT_REQUESTS", "0"), ("GEMMA_SPACE_CONCURRENT_REQUESTS", "5000"),
         ("GEMMA_SPACE_QUEUE_SIZE", "0"), ("GEMMA_SPACE_QUEUE_SIZE", "x"),
         ("GEMMA_SPACE_IDLE_SECONDS", "-1"), ("GEMMA_SPACE_IDLE_SECONDS", "an hour"),
         ("GEMMA_SPACE_IDLE_SECONDS", "nan"), ("GEMMA_SPACE_IDLE_SECONDS", "inf"),
