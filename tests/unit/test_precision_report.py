@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from gemma_space import memory, precision_reader, precision_report
+from gemma_space import lease, memory, precision_reader, precision_report
 from gemma_space.access import Access
 from gemma_space.assets import DEMO_ADAPTER, DEMO_MODEL
 from gemma_space.engine import steps
@@ -148,7 +148,10 @@ def check_worst(
 # --- on its way ---------------------------------------------------------------------------------
 
 
-def test_it_says_how_far_it_is(folder: str, shelf: Library) -> None:
+def test_it_says_how_far_it_is(
+    folder: str, shelf: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "TICK_SECONDS", 0.001)  # what loads sooner is not told of
     states = list(PrecisionReports(shelf).measure(ask(folder, candidates=(INT4,))))
     assert any(isinstance(state, LoadProgress) for state in states)
     reports = [state for state in states if isinstance(state, PrecisionReport)]
