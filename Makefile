@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint space demo-model demo-adapter clean
+.PHONY: run test lint audit space demo-model demo-adapter clean
 
 run: $(VENV)/.run
 	$(BIN)/python app.py
@@ -17,6 +17,12 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+# Asks PyPI what is known against the installed packages; from an environment of its own.
+audit: $(VENV)/.run
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(VENV)/audit/bin/pip-audit --path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 space: $(if $(SPACE),$(VENV)/.run)
 	$(if $(SPACE),,$(error Which Space? Name it: make space SPACE=you/gemma-space))
