@@ -47,7 +47,7 @@ def visitor_of(request: gr.Request | None, oauth_token: gr.OAuthToken | None) ->
     return Visitor(_key(request.cookies), signed_in, _is_local(request.request), account, address)
 
 
-def caller_of(request: gr.Request | None, oauth_token: gr.OAuthToken | None = None) -> Visitor:
+def caller_of(request: gr.Request | None, oauth_token: gr.OAuthToken | None) -> Visitor:
     """Who called an endpoint. Over MCP a token comes as a header: a tool's arguments are no place
     for it."""
     if oauth_token is None and request is not None and request.request is not None:

@@ -7,22 +7,28 @@ to say.
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import gradio as gr
 from gradio.block_function import BlockFunction
 from gradio.data_classes import PredictBodyInternal
 from gradio.queueing import Event, Queue
+from gradio.route_utils import oauth_token_from_body
 from gradio.server_messages import ProcessCompletedMessage
 from gradio.utils import error_payload
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from gemma_space.alerts import errors_shown
+from gemma_space.errors import GemmaSpaceError, TooManyRequestsError
 from gemma_space.limits import GENERATION
 from gemma_space.observed import Observed
 from gemma_space.visitors import Visitor
 from gemma_space.visits import caller_of, visitor_of
 
+LATER_SECONDS = 60  # as the sentence says
 Pushed = tuple[bool, Any, Literal["success", "error", "queue_full", "validator_error"]]
 
 
@@ -55,7 +61,8 @@ class WaitingLine(Queue):
     def visitors(self) -> list[Visitor]:
         """Whose the waiting events that run a model are."""
         line = self.event_queue_per_concurrency_id.get(GENERATION)
-        return [_visitor(event.fn, event.request) for event in line.queue] if line else []
+        waiting = line.queue if line else []
+        return [_visitor(event.fn, event.request, event.data) for event in waiting]
 
     async def push(
         self, body: PredictBodyInternal, request: Request, username: str | None
@@ -66,11 +73,9 @@ class WaitingLine(Queue):
         if fn is not None and fn.concurrency_id == GENERATION:
             door = self._through_api if _is_public(fn) else self._through_page
             try:
-                with errors_shown():
-                    door.require_room(_visitor(fn, request))
+                with _told_by_status() if body.simple_format else errors_shown():
+                    door.require_room(_visitor(fn, request, body))
             except gr.Error as error:
-                if body.simple_format:
-                    return False, str(error.message), "queue_full"
                 return True, await self._refused(error, fn, body, request, username), "success"
         return await super().push(body, request, username)
 
@@ -92,11 +97,24 @@ class WaitingLine(Queue):
         return event._id
 
 
+@contextmanager
+def _told_by_status() -> Iterator[None]:
+    """Turn a refusal into the HTTP answer that says so."""
+    try:
+        yield
+    except GemmaSpaceError as error:
+        status, seconds = 503, LATER_SECONDS
+        if isinstance(error, TooManyRequestsError):
+            status, seconds = 429, error.retry_seconds
+        raise HTTPException(status, str(error), {"Retry-After": str(seconds)}) from None
+
+
 def _is_public(fn: BlockFunction) -> bool:
     return fn.api_visibility == "public"
 
 
-def _visitor(fn: BlockFunction, request: Request) -> Visitor:
+def _visitor(fn: BlockFunction, request: Request, body: PredictBodyInternal | None) -> Visitor:
     """Who asks, as the handler will be told."""
     asked = gr.Request(request)  # type: ignore[arg-type]
-    return caller_of(asked) if _is_public(fn) else visitor_of(asked, None)
+    token = oauth_token_from_body(body) if body else None
+    return caller_of(asked, token) if _is_public(fn) else visitor_of(asked, token)

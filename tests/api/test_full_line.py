@@ -95,7 +95,7 @@ def test_real_callers_fill_the_line_and_the_next_is_refused(crowded: Crowded) ->
 def test_a_plain_caller_is_answered_503_with_the_sentence(full: Crowded, path: str) -> None:
     body = {"text": "x"} if "score" in path else {"message": "x"} if "v2" in path else {"data": []}
     answer = httpx.post(full.url + "gradio_api/" + path, json=body)
-    assert answer.status_code == 503
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
     assert answer.json().keys() == {"detail"}
     assert "Your text is kept: try again in a minute." in answer.json()["detail"]
 
@@ -134,10 +134,10 @@ def test_the_log_has_whoever_was_refused(full: Crowded, caplog: pytest.LogCaptur
 
 
 def test_what_waits_counts_as_its_visitors_and_leaves_room_for_others() -> None:
-    def asked_by(number: int) -> httpx.Response:
+    def asked_by(number: int, **more: str) -> httpx.Response:
         """A request of that browser's, through a proxy that hides the network."""
         return httpx.post(
-            app.url + "gradio_api/call/v2/chat", json={"message": "x"},
+            app.url + "gradio_api/call/v2/chat", json={"message": "x", **more},
             headers={"Via": "1.1 proxy", "Cookie": f"{COOKIE}={number:043}"},
         )  # fmt: skip
 
@@ -145,8 +145,12 @@ def test_what_waits_counts_as_its_visitors_and_leaves_room_for_others() -> None:
         for number in range(PLACES):
             assert asked_by(number // 2).status_code == 200
         app.until(lambda line: line.running == PLACES)
-        assert [asked_by(100).status_code for _ in range(3)] == [200, 200, 503]
-        assert asked_by(100).json()["detail"].startswith("You have 2 requests on the way here")
-        assert asked_by(0).status_code == 503
+        assert [asked_by(100).status_code for _ in range(3)] == [200, 200, 429]
+        refused = asked_by(100)
+        assert refused.json()["detail"].startswith("You have 2 requests on the way here")
+        assert int(refused.headers["retry-after"]) > 0
+        assert asked_by(0).status_code == 429
         assert asked_by(200).status_code == 200
-        assert (app.admission.running, app.admission.waiting) == (PLACES, 3)
+        # A token says more than the address and the browser that two may share.
+        assert asked_by(100, oauth_token="hf_another").status_code == 200
+        assert (app.admission.running, app.admission.waiting) == (PLACES, 4)
