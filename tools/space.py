@@ -9,8 +9,8 @@ import io
 import re
 import subprocess
 import sys
-import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 
 from gemma_space.link_card import picture_address
@@ -35,10 +35,11 @@ def stage(space: str, folder: Path, root: Path = ROOT) -> None:
         ValueError: README.md begins with no front matter.
     """
     archive = subprocess.run(
-        ["git", "archive", "HEAD", "--", LEFT_OUT], cwd=root, stdout=subprocess.PIPE, check=True
-    )
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(folder, filter="data")
+        ["git", "archive", "--format=zip", "HEAD", "--", LEFT_OUT],
+        cwd=root, stdout=subprocess.PIPE, check=True,
+    )  # fmt: skip
+    with zipfile.ZipFile(io.BytesIO(archive.stdout)) as files:
+        files.extractall(folder)
     readme = folder / "README.md"
     readme.write_text(with_thumbnail(readme.read_text(encoding="utf-8"), space), encoding="utf-8")
 
