@@ -83,11 +83,11 @@ class Space(gr.Blocks):
         output that sets other properties than before is sent whole.
         """
         whole = list(data)
-        begins = session_hash is None or run not in self.pending_diff_streams[session_hash]
+        begins = run not in self.pending_diff_streams.get(session_hash or "", {})
         sent = super().handle_streaming_diffs(
             block_fn, data, session_hash, run, final, simple_format
         )
-        if begins or final or simple_format or run is None:
+        if begins or final or simple_format:
             return sent  # states, not edits
         pairs = zip(sent, whole, strict=True)
         return [[("replace", [], state)] if _drops(edits) else edits for edits, state in pairs]

@@ -1,7 +1,7 @@
 """From a web request to a visitor.
 
-Knows the cookie that tells browsers apart, and when a request comes from the machine that the
-server runs on. Does not know tokens; `visitors` does.
+Knows the cookie that tells browsers apart, where a caller writes a token, and when a request comes
+from the machine that the server runs on. Does not know which token acts; `visitors` does.
 """
 
 import ipaddress

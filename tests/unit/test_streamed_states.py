@@ -39,7 +39,16 @@ def test_a_state_that_was_not_shown_yet_is_not_edited(demo: Space) -> None:
     for edits, state in zip(later, states[1:], strict=True):
         shown = [apply_diff(one, edit) for one, edit in zip(shown, edits, strict=True)]
         assert shown == state
-    assert first[0] == {**UPDATE, "interactive": False}
+    # A browser applies edits in place: only a state of its own leaves the one before alone.
+    assert later == [[[("replace", [], UPDATE)], [["append", [], "b"]]],
+                     [[], [["append", [], "c"]]]]  # fmt: skip
+
+
+def test_an_event_that_is_no_stream_leaves_nothing_behind(demo: Space) -> None:
+    fn: BlockFunction = next(iter(demo.fns.values()))
+    state: list[Any] = [UPDATE, "a"]
+    assert demo.handle_streaming_diffs(fn, state, "passer-by", None, final=True) == state
+    assert "passer-by" not in demo.pending_diff_streams
 
 
 def test_a_growing_text_is_sent_by_what_it_grows(demo: Space) -> None:
