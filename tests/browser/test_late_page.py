@@ -32,3 +32,7 @@ def test_what_only_the_first_state_sets_is_not_lost(chat: ChatPage, fake: FakePl
     expect(chat.page.get_by_role("tab", name="Probabilities")).to_have_attribute(
         "aria-selected", "true"
     )
+    chat.page.unroute("**/queue/join*")
+    chat.page.get_by_role("tab", name="Chat", exact=True).click()
+    chat.stop_button.click()  # or the reply's end would be the next test's
+    expect(chat.footer).to_contain_text("Stopped by you")
