@@ -4,7 +4,7 @@ Places and order are counted in steps and forward passes, never in seconds.
 """
 
 import itertools
-from collections.abc import Callable
+import threading
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from gemma_space.engine.request import Request
 from gemma_space.engine.steps import Steps
 from gemma_space.errors import GenerationError
 from tests.unit import test_engine_isolation as isolation
-from tests.unit.test_engine_exact import WORDS, at_once, speak
+from tests.unit.test_engine_exact import WORDS, speak
 from tests.unit.test_engine_isolation import (
     CHUNK,
     NEW_TOKENS,
@@ -170,8 +170,10 @@ def test_a_worker_that_dies_tells_everybody_and_is_replaced(
     faulty: Faulty, caplog: pytest.LogCaptureFixture, moment: str
 ) -> None:
     seen, joint = [], []
+    all_here = threading.Event()  # who comes after the death gets a new worker, and a reply
 
     def dies(ids: torch.Tensor) -> bool:
+        assert all_here.wait(60)
         seen.append(ids.shape)
         if moment == "prefill":
             return len(seen) == 4
@@ -182,24 +184,21 @@ def test_a_worker_that_dies_tells_everybody_and_is_replaced(
 
     faulty.before = raises(SystemExit(3), dies)
     engine = BatchEngine(faulty.model, frozenset())
-    texts = at_once(talk(engine, number) for number in range(3))
-    assert all(isinstance(text, GenerationError) for text in texts)
-    errors = {id(text) for text in texts}
-    assert len(errors) == 3, "an error that is shared keeps everybody's frames"
+    streams = [engine.stream(tuple(request(n).ids), request(n).params) for n in range(3)]
+    for stream in streams:
+        next(stream)  # it waits in the engine now
+    all_here.set()
+    errors: list[GenerationError] = []
+    for stream in streams:
+        with pytest.raises(GenerationError) as caught:
+            list(stream)
+        errors.append(caught.value)
+    assert len({id(error) for error in errors}) == 3, "a shared error keeps everybody's frames"
     assert any("worker died" in record.message for record in caplog.records)
     faulty.before = lambda ids, out: None
     assert engine.requests == 0
-    assert talk(engine, 1)() == alone(faulty.model, 1)
-
-
-def talk(engine: BatchEngine, number: int) -> Callable[[], list[int] | GenerationError]:
-    def run() -> list[int] | GenerationError:
-        try:
-            return speak(engine, request(number).ids, max_new_tokens=NEW_TOKENS)[0]
-        except GenerationError as error:
-            return error
-
-    return run
+    said, _ = speak(engine, request(1).ids, max_new_tokens=NEW_TOKENS)
+    assert said == alone(faulty.model, 1)
 
 
 def test_a_newcomer_in_the_middle_of_a_step_hurts_nobody(faulty: Faulty) -> None:
