@@ -54,11 +54,23 @@
 
   // ------------------------------------------------------------ light and dark
 
-  const chosenTheme = () => {
+  const storedTheme = () => {
     try { return localStorage.getItem(THEME); } catch { return null; }
   };
+  const keepTheme = (theme) => {
+    try {
+      if (theme) localStorage.setItem(THEME, theme);
+      else localStorage.removeItem(THEME);
+    } catch { /* a frame of another site may have no storage: it lasts as long as the page */ }
+  };
   const systemIsDark = window.matchMedia("(prefers-color-scheme: dark)");
-  const isDark = () => (chosenTheme() ? chosenTheme() === "dark" : systemIsDark.matches);
+  // The Hub tells the Spaces that it frames how its own page looks.
+  const askedTheme = new URLSearchParams(location.search).get("__theme");
+  const usualTheme = () => (
+    ["dark", "light"].includes(askedTheme) ? askedTheme : systemIsDark.matches ? "dark" : "light"
+  );
+  let chosenTheme = storedTheme();
+  const isDark = () => (chosenTheme ?? usualTheme()) === "dark";
 
   // Gradio sets the class from the system's setting whenever that changes; the person's wins.
   const applyTheme = () => {
@@ -74,11 +86,8 @@
     };
     const toggle = button({ label: "Colours", iconName: "moon", className: "icon-button", action: () => {
       const wanted = isDark() ? "light" : "dark";
-      try {
-        // Back to the system's own setting: nothing to remember.
-        if ((wanted === "dark") === systemIsDark.matches) localStorage.removeItem(THEME);
-        else localStorage.setItem(THEME, wanted);
-      } catch { document.body.classList.toggle("dark"); }
+      chosenTheme = wanted === usualTheme() ? null : wanted; // as it is anyway: nothing to remember
+      keepTheme(chosenTheme);
       applyTheme();
       draw();
     } });

@@ -97,6 +97,26 @@ def test_dark_follows_the_system_and_the_switch(
     expect(body).not_to_contain_class("dark")
 
 
+@pytest.mark.parametrize(("asked", "other"), [("dark", "light"), ("light", "dark")])
+def test_the_page_looks_as_the_one_that_frames_it_asks(
+    fake: FakePlayground, open_chat: Callable[..., ChatPage], asked: str, other: str
+) -> None:
+    """The Hub adds `__theme` to a Space's address; what the person chose here comes first."""
+    chat = open_chat(color_scheme=other)
+    page = chat.page
+    page.goto(f"{page.url}?__theme={asked}")
+    assert chat.ready()
+    # A frame of another site may have no storage.
+    no = "{ get() { throw new DOMException('no'); } }"
+    page.add_script_tag(content=f"Object.defineProperty(window, 'localStorage', {no})")
+    is_dark = "document.body.classList.contains('dark')"
+    page.wait_for_function(f"{is_dark} === {str(asked == 'dark').lower()}")
+    chat.button(f"Switch to {other} colours").click()
+    page.wait_for_function(f"{is_dark} === {str(other == 'dark').lower()}")
+    chat.button(f"Switch to {asked} colours").click()
+    page.wait_for_function(f"{is_dark} === {str(asked == 'dark').lower()}")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_have_enough_contrast(
     scheme: str, fake: FakePlayground, open_chat: Callable[..., ChatPage]
