@@ -13,16 +13,18 @@ from contextlib import contextmanager
 
 import gradio as gr
 
-from gemma_space.errors import GemmaSpaceError
+from gemma_space.errors import GemmaSpaceError, InvalidRequestError
 
 log = logging.getLogger(__name__)
+READING_SECONDS = 15.0
 
 
 @contextmanager
 def errors_shown() -> Iterator[None]:
     """Turn whatever is raised inside into a `gr.Error` worth reading.
 
-    Gradio renders the text as HTML, so it is escaped here.
+    Gradio renders the text as HTML, so it is escaped here. What is wrong with the request is in
+    sight and can be mended, so its toast goes by itself; any other stays until it is closed.
 
     Raises:
         gr.Error: instead of any `Exception`; cancellation passes through.
@@ -33,7 +35,8 @@ def errors_shown() -> Iterator[None]:
         raise
     except Exception as error:
         words = html.escape(str(worded(error)), quote=False)
-        raise gr.Error(words, print_exception=False, duration=None) from None
+        seconds = READING_SECONDS if isinstance(error, InvalidRequestError) else None
+        raise gr.Error(words, print_exception=False, duration=seconds) from None
 
 
 def worded(error: Exception) -> GemmaSpaceError:

@@ -7,8 +7,13 @@ import re
 import gradio as gr
 import pytest
 
-from gemma_space.alerts import errors_shown
-from gemma_space.errors import GemmaSpaceError, InvalidRequestError
+from gemma_space.alerts import READING_SECONDS, errors_shown
+from gemma_space.errors import (
+    ContextLengthError,
+    GemmaSpaceError,
+    GenerationError,
+    InvalidRequestError,
+)
 
 
 def shown(error: BaseException) -> gr.Error:
@@ -24,6 +29,13 @@ def test_our_errors_are_shown_as_worded_with_their_next_step() -> None:
     assert error.message == "The message is empty. Write something to send."
     assert error.print_exception is False
     assert shown(GemmaSpaceError("Alone.")).message == "Alone."
+
+
+def test_what_can_be_mended_goes_by_itself_and_what_failed_stays() -> None:
+    assert shown(InvalidRequestError("The message is empty.")).duration == READING_SECONDS
+    assert shown(ContextLengthError("It is too long.")).duration == READING_SECONDS
+    assert shown(GenerationError("The model failed.")).duration is None
+    assert shown(RuntimeError("what nobody thought of")).duration is None
 
 
 def test_what_a_visitor_typed_cannot_become_markup() -> None:
