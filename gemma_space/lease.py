@@ -201,6 +201,11 @@ class Entry:
         )
 
     @property
+    def is_loaded(self) -> bool:
+        """In memory to stay: a load that is over while everybody has left goes again."""
+        return self.served is not None and self.settled.is_set()
+
+    @property
     def nbytes(self) -> int:
         """What it takes of the budget."""
         return self.weights_bytes + self.kv_bytes

@@ -66,7 +66,6 @@ class ModelRegistry:
         Raises:
             ModelTooLargeError: it cannot fit, even with everything idle evicted.
         """
-        self._await_cancelled(key)
         entry = self._enter(key, token)
         try:
             yield Lease(entry)
@@ -91,7 +90,7 @@ class ModelRegistry:
         """Whether the model is in memory."""
         with self._lock:
             entry = self._entries.get(key)
-            return entry is not None and entry.served is not None
+            return entry is not None and entry.is_loaded
 
     def unload(self, checkpoint_id: str, precision: Precision | None = None) -> None:
         """Give a model's memory back, in one precision or in all; its adapters leave with it.
@@ -126,7 +125,7 @@ class ModelRegistry:
             return tuple(
                 (entry.key.checkpoint, entry.row(now))
                 for entry in self._entries.values()
-                if entry.served is not None
+                if entry.is_loaded
             )
 
     def requests(self) -> int:
@@ -143,16 +142,12 @@ class ModelRegistry:
         """How many models came and were evicted so far."""
         return Turnover(loads=self._loads, evictions=self._evictions)
 
-    def _await_cancelled(self, key: ModelKey) -> None:
-        """A cancelled load of the same model gives its memory back before another begins."""
-        for part in key.chain:
-            entry = self._entries.get(part)
-            if entry is not None and entry.cancelled:
-                entry.settled.wait()
-
     def _enter(self, key: ModelKey, token: str | None) -> Entry:
         charges = key.charges()
         with self._lock:
+            # A cancelled load of the same model gives its memory back before another begins.
+            while any(self._entries[part].cancelled for part in key.chain if part in self._entries):
+                self._lock.wait()
             self._make_room(key, charges)
             entry: Entry | None = None
             for part in key.chain:
@@ -266,6 +261,7 @@ class ModelRegistry:
             memory.give_back()
             entry.touch()
             entry.settled.set()
+            self._lock.notify_all()
             self._watch_idle()
 
     def _loaded_base(self, entry: Entry) -> ServedModel | None:
@@ -273,8 +269,8 @@ class ModelRegistry:
             return None
         while not entry.base.settled.wait(TICK_SECONDS):
             if entry.cancelled:
-                raise InterruptedError
-        if entry.base.served is None:
+                break
+        if entry.cancelled or entry.base.served is None:
             raise entry.base.error or InterruptedError()
         return entry.base.served
 

@@ -5,6 +5,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
@@ -175,6 +176,35 @@ def test_leaving_while_the_base_loads_cancels_it_unless_somebody_else_waits(
     assert eventually(lambda: registry._entries == {})
 
 
+def test_a_model_that_goes_again_is_never_shown(loader: BaseLoader) -> None:
+    """Everybody left while its load was coming to its end."""
+    measuring, measured = threading.Event(), threading.Event()
+
+    class Measured:
+        def __init__(self, served: ServedModel) -> None:
+            self._served = served
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "nbytes":
+                measuring.set()
+                assert measured.wait(PATIENCE)
+            return getattr(self._served, name)
+
+    registry = ModelRegistry(
+        lambda *given: cast(ServedModel, Measured(loader(*given))), lambda: BYTES, clock=Clock()
+    )
+    with registry.lease(key("a")):
+        assert measuring.wait(PATIENCE)
+    try:
+        assert names(registry) == []
+        assert not registry.holds(key("a"))
+    finally:
+        measured.set()
+    use(registry, key("a"))  # waits until the first is gone: there is no room for two
+    assert names(registry) == ["a"]
+    assert len(loader.loads) == 2
+
+
 def test_ten_visitors_see_the_progress_of_one_load(loader: BaseLoader) -> None:
     registry = registry_of(loader, 3 * BYTES)
     loader.go.clear()
@@ -201,8 +231,9 @@ def test_what_is_idle_too_long_leaves_by_itself(loader: BaseLoader) -> None:
     registry = ModelRegistry(loader, lambda: 9 * BYTES, idle_seconds=0.2)
     with registry.lease(key("busy")) as lease:
         list(lease.wait())
-        use(registry, adapter("x", key("base")))
-        assert names(registry) == ["busy", "base", "x"]
+        with registry.lease(adapter("x", key("base"))) as other:
+            list(other.wait())
+            assert names(registry) == ["busy", "base", "x"]
         assert eventually(lambda: names(registry) == ["busy"])
         time.sleep(0.3)
         assert names(registry) == ["busy"], "what is in use is not idle"
