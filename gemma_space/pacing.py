@@ -19,6 +19,22 @@ T = TypeVar("T")
 HEARTBEAT_SECONDS = 1.0
 
 
+class Every:
+    """Tells that so many seconds have passed since it was made, or since it last told so."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time; the next time is counted from here."""
+        now = time.monotonic()
+        if now - self._since < self._seconds:
+            return False
+        self._since = now
+        return True
+
+
 class _Pump(Generic[T]):
     """Pulls one generator in a daemon thread and keeps its newest item."""
 

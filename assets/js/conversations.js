@@ -29,13 +29,14 @@
   // Handed over by the page whenever the conversation has changed.
   const keep = (text) => {
     if (!text) return;
-    const { id, messages, replying: still, stamp } = JSON.parse(text);
+    const { id, since, messages, replying: still, stamp } = JSON.parse(text);
     if (stamp < lastStamp) return; // overtaken on its way
+    if (since && (id !== current.id || current.messages.length < since)) return; // left meanwhile
     lastStamp = stamp;
     replying = still;
     const target = id === current.id ? current : store.read(id) ?? { ...store.create(), id };
-    target.messages = messages;
-    if (messages.length) store.write(target);
+    target.messages = [...target.messages.slice(0, since), ...messages];
+    if (target.messages.length) store.write(target);
     else store.remove(id); // everything was undone
     // A message sent in the moment of leaving: the page went back to it, and so does the list.
     if (still) { current = target; store.rememberOpen(id); }

@@ -40,15 +40,19 @@ class Conversations:
         """What `save` sets."""
         return [self._outbox, self._open_id]
 
-    def save(self, values: Values, turns: Sequence[Turn], *, replying: bool) -> Updates:
+    def save(
+        self, values: Values, turns: Sequence[Turn], *, replying: bool, since: int = 0
+    ) -> Updates:
         """Have the browser keep these turns as the conversation that is open.
 
-        `replying` says whether a reply to them is on its way. The stamp makes each hand-over a
-        change, so that the browser hears of it even when nothing else differs.
+        `replying` says whether a reply to them is on its way; the first `since` turns are those
+        that it keeps already. The stamp makes each hand-over a change, so that the browser hears
+        of it even when nothing else differs.
         """
         kept = {
             "id": values[self._open_id],
-            "messages": transcript.to_stored(turns),
+            "since": since,
+            "messages": transcript.to_stored(turns[since:]),
             "replying": replying,
             "stamp": time.time_ns() // 1000,  # a number that JavaScript holds exactly
         }

@@ -14,7 +14,7 @@ from typing import Any
 import gradio as gr
 
 from gemma_space.errors import InvalidRequestError
-from gemma_space.pacing import paced
+from gemma_space.pacing import Every, paced
 from gemma_space.reports import LoadProgress
 from gemma_space.ui import present, provenance, transcript
 from gemma_space.ui.chat_widgets import ChatTab, may_think
@@ -28,6 +28,7 @@ STATE_SECONDS = 0.1
 # Every state lays the whole conversation out again, in the browser and on the server.
 LONG_STATE_SECONDS = 0.2
 LONG_MESSAGES = 100
+KEEP_SECONDS = 2.0  # what a reply says in less is lost with a server that dies
 NOT_BEGUN = Turn(role="assistant", text="")
 EMPTY_EDIT = "A message cannot be empty. Undo takes the whole exchange back."
 
@@ -60,6 +61,10 @@ class Replies:
         """Have these turns answered; the answer goes on from `begun`."""
         asked = [*turns, replace(begun, footer=present.waiting())]
         return {**self.tab.asked(asked), **self.kept.save(values, asked, replying=True)}
+
+    def so_far(self, values: Values, turns: Sequence[Turn]) -> Updates:
+        """Keep what there is of the reply that is being written."""
+        return self.kept.save(values, turns, replying=True, since=len(turns) - 1)
 
     def at_rest(self, values: Values, turns: Sequence[Turn]) -> Updates:
         """Show and keep a conversation with nothing to answer."""
@@ -132,7 +137,7 @@ class Replies:
         if not may_think(row):
             request = replace(request, thinking=None)
         asked, replied = turns[:-1], turns[-1]
-        record = None
+        record, keeping = None, Every(KEEP_SECONDS)
         seconds = LONG_STATE_SECONDS if len(turns) > LONG_MESSAGES else STATE_SECONDS
         chat = paced(lambda: self.playground.chat(request, token), seconds)
         async with aclosing(chat) as steps:
@@ -150,6 +155,7 @@ class Replies:
                         self.tab.chatbot: transcript.show([*asked, replied]),
                         self.tab.meter: meter,
                         **self.tab.sampling.used_seed(step.seed),
+                        **(self.so_far(values, [*asked, replied]) if keeping.due() else {}),
                     }
         yield self.at_rest(values, [*asked, replied])
 

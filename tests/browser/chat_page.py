@@ -1,11 +1,34 @@
 """The page as a person uses it: what to click, what to read, what to wait for."""
 
 import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
 SETTLE_MS = 300
+PATIENCE_SECONDS = 60
+TWO_FRAMES = """() => new Promise((done) => {
+  requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done)));
+})"""
+
+
+def settled(field: Locator) -> None:
+    """Wait until a field that has just appeared may be filled.
+
+    Gradio gives it its first value a frame later, over what a robot has typed by then.
+    """
+    expect(field).to_be_visible()
+    field.page.evaluate(TWO_FRAMES)
+
+
+def until(page: Page, happens: Callable[[], object]) -> None:
+    """Wait for something that the page does not show."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not happens():
+        assert time.monotonic() < end, "it never happened"
+        page.wait_for_timeout(20)
 
 
 class ChatPage:
@@ -70,6 +93,10 @@ class ChatPage:
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)
 
+    def until(self, happens: Callable[[], object]) -> None:
+        """Wait for something that the page does not show."""
+        until(self.page, happens)
+
     def stored(self) -> list[dict[str, Any]]:
         """What the browser keeps, newest first."""
         return json.loads(self.page.evaluate("JSON.stringify(GemmaSpace.store.list())"))
@@ -86,6 +113,23 @@ class ChatPage:
         self.send(text)
         expect(self.user_messages).to_have_count(before + 1)
         self.finished()
+
+    def begin_a_long_reply(self, text: str, tokens: int = 1900) -> None:
+        """Send, and wait for the first of so many tokens; the demo has room for the usual number.
+
+        One that is over sooner might be over before a page on a busy machine has shown it begun.
+        """
+        self.open_settings()
+        settings = self.page.locator("#settings")
+        settings.get_by_role("button", name="Advanced").click()
+        settings.get_by_label("Ignore the end-of-turn token").check()
+        number = settings.get_by_label("number input for Max new tokens")
+        number.fill(str(tokens))
+        number.press("Enter")
+        for control in ("ignore_eos", "max_new_tokens"):
+            expect(settings.locator(f".control-{control}[data-changed]")).to_be_attached()
+        self.send(text)
+        expect(self.footer).to_contain_text("Writing…")
 
     def finished(self) -> None:
         """Wait until no reply is on its way."""
@@ -105,8 +149,7 @@ class ChatPage:
 
     def open_settings(self) -> None:
         self.page.get_by_role("button", name="System prompt and generation settings").click()
-        # A field takes its first value a moment after it appears, over what a robot typed by then.
-        self.page.wait_for_timeout(SETTLE_MS)
+        settled(self.page.locator("#settings").get_by_label("number input for Max new tokens"))
 
     def choose_model(self, title: str) -> None:
         self.page.get_by_role("combobox", name="Checkpoint").click()

@@ -40,21 +40,6 @@ def until(happens: Callable[[], object]) -> float:
     return time.monotonic() - begun
 
 
-def ask_for_a_long_reply(chat: ChatPage, text: str, tokens: int) -> None:
-    """Send a message and wait for the first of so many tokens."""
-    chat.open_settings()
-    settings = chat.page.locator("#settings")
-    settings.get_by_role("button", name="Advanced").click()
-    settings.get_by_label("Ignore the end-of-turn token").check()
-    number = settings.get_by_label("number input for Max new tokens")
-    number.fill(str(tokens))
-    number.press("Enter")
-    for control in ("ignore_eos", "max_new_tokens"):
-        expect(settings.locator(f".control-{control}[data-changed]")).to_be_attached()
-    chat.send(text)
-    expect(chat.footer).to_contain_text("Writing…")
-
-
 # --- the browser goes ----------------------------------------------------------------------------
 
 
@@ -76,7 +61,7 @@ def test_a_page_closed_in_the_middle_of_a_reply_frees_the_engine(
     with served(playground, settings=Settings(max_new_tokens=TOKENS)) as url:
         playground.warm_up()
         page = new_context().new_page()
-        ask_for_a_long_reply(ChatPage(page, url).open(), "Hello", TOKENS)
+        ChatPage(page, url).open().begin_a_long_reply("Hello", TOKENS)
         assert not is_idle()
         page.close()
         print(f"idle {until(is_idle):.2f} s after the page was closed")
@@ -105,7 +90,8 @@ def test_a_server_killed_in_the_middle_of_a_reply_costs_no_conversation(
         chat = ChatPage(new_context().new_page(), app.url).open()
         chat.ask("Before")
         earlier = chat.stored()[0]["messages"]
-        ask_for_a_long_reply(chat, "Hello <there>", TOKENS_OF_DEMO)
+        chat.begin_a_long_reply("Hello <there>", TOKENS_OF_DEMO)
+        until(lambda: len(chat.stored()[0]["messages"]) == 4)  # what it says so far is kept
         chat.box.fill("Half a question")
         chat.page.evaluate("window.ofTheFirst = true")
         app.process.kill()
@@ -117,10 +103,16 @@ def test_a_server_killed_in_the_middle_of_a_reply_costs_no_conversation(
         expect(chat.box).to_have_value("Half a question")
         asked = ["Before", transcript.escape("Hello <there>")]
         expect(chat.user_messages).to_have_text(asked)
-        assert chat.stored()[0]["messages"][:2] == earlier
-        chat.button("Try again").click()
+        *kept, _, begun = chat.stored()[0]["messages"]
+        assert kept == earlier
+        assert begun["content"]
         expect(chat.replies).to_have_count(2)
+        chat.button("Continue").click()
+        expect(chat.footer).to_contain_text("Ended its turn")
+        chat.until(lambda: "footer" in chat.stored()[0]["messages"][3])
         chat.finished()
+        went_on = chat.stored()[0]["messages"][3]
+        assert went_on["content"].startswith(begun["content"])
         chat.ask("After")
         expect(chat.box).to_have_value("")
         expect(chat.user_messages).to_have_text([*asked, "After"])
