@@ -17,7 +17,7 @@ from typing import Any
 from gemma_space import hub
 from gemma_space.environment import TOKEN_VARIABLES
 
-END_SECONDS = 1.5  # for a tidy end; then it is killed
+END_SECONDS = 10.0  # for a tidy end, which leaves no part of a file; then it is killed
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 
+import httpx
 import pytest
 
 # For tests/live alone: a token, and which repositories to ask about.
@@ -28,6 +29,10 @@ os.environ.update(
     GRADIO_TEMP_DIR=_HOME,
     HYPOTHESIS_STORAGE_DIRECTORY=_HOME,
 )
+# What `httpx`, and with it Gradio's client, waits unless told otherwise: five seconds are little on
+# a machine with other things to do.
+for _part in ("connect", "read", "write", "pool"):
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _part, 60.0)
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # figures and exact texts are the CPU's
 
 from gemma_space.environment import set_library_defaults  # noqa: E402

@@ -77,7 +77,11 @@ def running(home: Path, hub: StandInHub, prelude: str = "", **more: str) -> Iter
             yield App(url, home, printed, hub, process)
         finally:
             process.terminate()
-            process.wait(20)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
 
 
 def _until_served(url: str, process: subprocess.Popen[bytes]) -> None:

@@ -28,7 +28,7 @@ COOKIES = [{"cookie": f"gemma_space_visitor={letter * 43}"} for letter in "abcde
 
 @pytest.fixture(scope="module")
 def fake() -> FakePlayground:
-    return FakePlayground(words=("word ",) * 400, seconds=0.1)
+    return FakePlayground(words=("word ",) * 4000, seconds=0.1)  # no test sees its end
 
 
 @pytest.fixture(scope="module")

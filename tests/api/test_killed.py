@@ -1,5 +1,6 @@
 """A server killed in the middle of everything (`kill -9`, or the machine's own end) comes back."""
 
+import contextlib
 import json
 import os
 import time
@@ -61,11 +62,19 @@ def partials(app: App) -> list[Path]:
     return list(app.home.glob("hf/hub/models--*/blobs/*.incomplete"))
 
 
+def has_weights(app: App) -> bool:
+    for file in partials(app):
+        with contextlib.suppress(FileNotFoundError):  # a small one is whole by now
+            if file.stat().st_size >= CHUNK_BYTES:
+                return True
+    return False
+
+
 def begun_download(app: App) -> list[psutil.Process]:
     """The processes of a download that has brought a part of the weights."""
     told = begin(app, "load", model=SLOW)
     until(lambda: '"download"' in next(told))
-    until(lambda: any(file.stat().st_size for file in partials(app)))
+    until(lambda: has_weights(app))
     return psutil.Process(app.process.pid).children(recursive=True)
 
 

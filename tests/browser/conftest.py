@@ -37,7 +37,7 @@ CHROMIUM_OPTIONS = [
 LEFT_MID_STREAM = ("AbortError: ", "Connection errored out.")
 LOCAL_SCHEMES = ("data", "blob", "about")
 
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=30_000)
 
 
 def find_chromium() -> str | None:

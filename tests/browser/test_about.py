@@ -61,7 +61,7 @@ def url(browser: Browser) -> Iterator[str]:
         about.wire(cast(Library, Catalogue()), chosen)
     options = page.launch_options()
     options["css_paths"] = [*{*options["css_paths"], ASSETS / "about.css"}]
-    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, **options)
+    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, _frontend=False, **options)
     yield address
     demo.close()
 

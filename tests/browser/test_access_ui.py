@@ -137,9 +137,8 @@ def test_a_refused_reply_keeps_every_word_and_the_line_follows(
     expect(access.chat.user_messages).to_have_text(["Hello", "And now?"])
     expect(access.chat.reply).to_have_text("A short reply.")
     expect(access.line).to_contain_text("its licence is not accepted yet")
-    assert [m["content"] for m in access.chat.stored()[0]["messages"]] == [
-        "Hello", "A short reply.", "And now?"
-    ]  # fmt: skip
+    said = ["Hello", "A short reply.", "And now?"]
+    access.chat.until(lambda: [m["content"] for m in access.chat.stored()[0]["messages"]] == said)
     access.chat.reload()
     expect(access.chat.user_messages).to_have_text(["Hello", "And now?"])
     fake.refusal = None

@@ -30,23 +30,16 @@ def test_stop_keeps_what_there_is_and_frees_the_engine(
     real_chat: ChatPage, real_server: tuple[Playground, str]
 ) -> None:
     playground, _ = real_server
-    real_chat.open_settings()
-    real_chat.page.get_by_role("button", name="Advanced").click()
-    real_chat.page.get_by_label("Ignore the end-of-turn token").check()
-    real_chat.send("Write me a poem about Machine Learning.")
-    expect(real_chat.footer).to_contain_text("Writing…")
+    real_chat.begin_a_long_reply("Write me a poem about Machine Learning.")
     real_chat.stop_button.click()
     expect(real_chat.footer).to_contain_text("Stopped by you")
-    while (
-        playground.library.status().queue
-    ):  # within a step; the test's own time limit is the end of it
-        real_chat.page.wait_for_timeout(50)
-    assert all(row.leases == 0 for row in playground.library.status().loaded)
+    real_chat.until(lambda: playground.library.status().queue == 0)
+    real_chat.until(lambda: all(r.leases == 0 for r in playground.library.status().loaded))
     kept = real_chat.reply.inner_text()
     assert kept.strip()
     expect(real_chat.button("Continue")).to_be_visible()
     real_chat.reload()
-    assert real_chat.reply.inner_text() == kept
+    expect(real_chat.reply).to_have_text(kept, use_inner_text=True)
     expect(real_chat.footer).to_contain_text("Stopped by you")
 
 
@@ -63,7 +56,7 @@ def test_a_message_sent_right_after_stop_is_answered(chat: ChatPage, fake: FakeP
     expect(chat.reply).to_have_text("Yes.")
     expect(chat.replies.first).to_contain_text("word3 ")
     expect(chat.replies.first).not_to_contain_text("Yes.")
-    assert fake.events == ["started", "closed", "started", "finished"]
+    chat.until(lambda: fake.events == ["started", "closed", "started", "finished"])
     assert fake.requests[-1].messages[1].content.startswith("word0 word1 ")
 
 
@@ -99,12 +92,13 @@ def test_an_empty_message_is_not_sent(chat: ChatPage, fake: FakePlayground) -> N
 
 
 def test_a_second_message_waits_for_the_reply(chat: ChatPage, fake: FakePlayground) -> None:
-    fake.words, fake.seconds = ("slow ", "but ", "sure"), 0.5
+    fake.words, fake.seconds = ("slow ",) * 600 + ("but sure",), 0.1
     chat.send("First")
     expect(chat.reply).to_contain_text("slow")
     chat.send("Second")
     expect(chat.page.get_by_text("A reply is on its way.")).to_be_visible()
-    expect(chat.reply).to_have_text("slow but sure")
+    fake.seconds = 0.0
+    expect(chat.reply).to_contain_text("slow but sure")
     expect(chat.box).to_have_value("Second")
     expect(chat.user_messages).to_have_count(1)
 
@@ -146,7 +140,8 @@ def test_undo_takes_the_exchange_back(chat: ChatPage, fake: FakePlayground) -> N
     expect(chat.replies).to_have_count(1)
     expect(chat.box).to_have_value("Second")
     expect(chat.page.locator(".conversation.busy")).to_have_count(0)
-    assert [m["content"] for m in chat.stored()[0]["messages"]] == ["First", "A short reply."]
+    said = ["First", "A short reply."]
+    chat.until(lambda: [m["content"] for m in chat.stored()[0]["messages"]] == said)
 
 
 def test_undoing_everything_leaves_nothing(chat: ChatPage) -> None:
@@ -154,7 +149,7 @@ def test_undoing_everything_leaves_nothing(chat: ChatPage) -> None:
     chat.press_on_reply("Undo")
     expect(chat.user_messages).to_have_count(0)
     expect(chat.page.get_by_role("heading", name="What would you like to try?")).to_be_visible()
-    assert chat.stored() == []
+    chat.until(lambda: chat.stored() == [])
 
 
 def test_editing_a_message_goes_on_from_there(chat: ChatPage, fake: FakePlayground) -> None:
@@ -190,7 +185,8 @@ def test_an_error_keeps_the_message_and_offers_retry(chat: ChatPage, fake: FakeP
     alert = chat.page.locator("#notice .problem")
     expect(alert).to_contain_text("The model <b>stumbled</b>. Try again.")
     expect(chat.user_messages.last).to_have_text("Fail")
-    assert chat.stored()[0]["messages"][-1] == {"role": "user", "content": "Fail"}
+    failed = {"role": "user", "content": "Fail"}
+    chat.until(lambda: chat.stored()[0]["messages"][-1] == failed)
     expect(chat.button("Try again")).to_be_visible()
     chat.edit(2, "Better")
     expect(chat.replies).to_have_count(2)
@@ -204,7 +200,7 @@ def test_an_error_in_the_middle_keeps_what_was_said(chat: ChatPage, fake: FakePl
     expect(chat.page.locator("#notice")).to_contain_text("The model <b>stumbled</b>.")
     expect(chat.reply).to_have_text("A short")
     expect(chat.footer).to_contain_text("Broken off by an error")
-    assert chat.stored()[0]["messages"][1]["content"] == "A short "
+    chat.until(lambda: chat.stored()[0]["messages"][1]["content"] == "A short ")
     fake.fail_after = None
     chat.button("Continue").click()
     expect(chat.reply).to_have_text("A short A short reply.")

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from gemma_space.playground import Playground
-from tests.browser.chat_page import SETTLE_MS, ChatPage
+from tests.browser.chat_page import SETTLE_MS, ChatPage, settled
 from tests.browser.test_looks import CONTRAST, PHONE
 
 QUESTION = "What is a token?"
@@ -23,7 +23,7 @@ def open_compare(page: Page, length: int = 24) -> Page:
     expect(page.locator("#compare-text textarea")).to_be_visible()
     fold = page.get_by_role("button", name="Settings of all columns")
     fold.click()
-    page.wait_for_timeout(SETTLE_MS)
+    settled(page.locator("#compare-settings").get_by_label("number input for Max new tokens"))
     for label, value in (("Temperature", "0"), ("Max new tokens", str(length))):
         number = page.locator("#compare-settings").get_by_label(f"number input for {label}")
         number.fill(value)
@@ -65,8 +65,7 @@ def choose(page: Page, column: int, title: str) -> None:
 def test_two_columns_stream_and_where_they_part_is_marked(page: Page, tmp_path: Path) -> None:
     page.locator("#compare-text textarea").fill(QUESTION)
     page.locator("#compare-run").click()
-    stop = page.locator("#compare-stop")
-    expect(stop).to_be_enabled()
+    expect(columns(page).first.locator(".reason")).to_have_text("Reached the token limit")
     finished(page)
     first, second = columns(page).all()
     expect(first.locator("header")).to_contain_text("Gemma Space Demo · bf16")

@@ -11,6 +11,7 @@ from playwright.sync_api import BrowserContext, Download, expect
 from gemma_space.playground import Playground
 from gemma_space.types import Message
 from gemma_space.ui import transcript
+from tests.api.conftest import free_port
 from tests.browser.chat_page import ChatPage
 from tests.browser.conftest import served
 from tests.browser.fake_playground import FakePlayground
@@ -54,8 +55,8 @@ def test_a_reload_before_the_first_word_offers_retry(chat: ChatPage, fake: FakeP
     fake.library.load_steps = 100
     chat.send("Hello")
     expect(chat.footer).to_contain_text("Loading")
-    fake.library.load_steps = 0
     chat.reload()
+    fake.library.load_steps = 0
     expect(chat.user_messages).to_have_text("Hello")
     chat.button("Try again").click()
     expect(chat.reply).to_have_text("A short reply.")
@@ -68,11 +69,12 @@ def test_conversations_survive_a_server_restart(
     tolerated += ["503 (Service Unavailable)", "Server stopped unexpectedly.", "Failed to fetch",
                   "ERR_CONNECTION_REFUSED"]  # fmt: skip
     fake = cast(Playground, FakePlayground())
-    with served(fake) as url:
+    port = free_port()
+    with served(fake, port=port) as url:
         chat = ChatPage(new_context().new_page(), url).open()
         chat.ask("Remember me")
         chat.page.goto("about:blank")
-    with served(fake, port=int(url.rstrip("/").rsplit(":", 1)[1])) as again:
+    with served(fake, port=port) as again:
         assert again == url
         chat.open()
         expect(chat.user_messages).to_have_text("Remember me")
@@ -120,7 +122,7 @@ def test_leaving_a_conversation_keeps_what_was_said(chat: ChatPage, fake: FakePl
     expect(chat.reply).to_contain_text("word0 word1 word2 word3")
     expect(chat.footer).to_contain_text("Stopped by you")
     expect(chat.button("Continue")).to_be_visible()
-    assert fake.events == ["started", "closed", "started", "finished"]
+    chat.until(lambda: fake.events == ["started", "closed", "started", "finished"])
 
 
 def test_leaving_at_once_after_sending_mixes_nothing(chat: ChatPage, fake: FakePlayground) -> None:

@@ -107,7 +107,9 @@ def test_the_page_can_load_from_and_send_to_nobody_else(
         made[name] = "http://evil.example/";
         document.body.append(made);
       }
-      await new Promise((resolve) => setTimeout(resolve, 300));
+      for (let waited = 0; new Set(seen).size < 7 && waited < 150; waited += 1) {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
       return [...new Set(seen)].sort();
     }"""
     blocked = chat.page.evaluate(tried)

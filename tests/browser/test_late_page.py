@@ -19,7 +19,7 @@ def late(route: Route) -> None:
 
 
 def test_what_only_the_first_state_sets_is_not_lost(chat: ChatPage, fake: FakePlayground) -> None:
-    fake.words, fake.seconds = ("word ",) * 400, 0.05
+    fake.words, fake.seconds = ("word ",) * 4000, 0.05
     chat.send("Keep the stream open")
     expect(chat.reply).to_contain_text("word")
     open_tab(chat)

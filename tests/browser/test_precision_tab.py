@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from gemma_space import prompt_set
 from gemma_space.playground import Playground
-from tests.browser.chat_page import ChatPage
+from tests.browser.chat_page import ChatPage, settled, until
 from tests.browser.fake_playground import FakePlayground
 from tests.browser.test_about import FILLS
 from tests.browser.test_looks import CONTRAST, PHONE
@@ -41,8 +41,7 @@ def texts(page: Page) -> Locator:
 
 def unfold(page: Page) -> None:
     page.get_by_role("button", name="The texts").click()
-    expect(texts(page)).to_be_visible()
-    page.wait_for_timeout(300)  # a field takes its first value a moment after it appears
+    settled(texts(page))
 
 
 def ready(page: Page, text: str = SHORT) -> None:
@@ -98,12 +97,8 @@ def test_cancel_stops_it_and_frees_everything(
     expect(measure(page)).to_be_enabled()
     expect(page.locator("#cancel-report")).to_be_disabled()
     library = real_server[0].library
-    for _ in range(100):
-        if not any(row.leases for row in library.status().loaded):
-            break
-        page.wait_for_timeout(50)
-    assert not any(row.leases for row in library.status().loaded)
-    assert library.status().queue == 0
+    until(page, lambda: not any(row.leases for row in library.status().loaded))
+    until(page, lambda: library.status().queue == 0)
 
 
 @pytest.mark.parametrize("options", [{}, {**PHONE, "color_scheme": "dark"}],

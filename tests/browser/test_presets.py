@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.browser.chat_page import ChatPage
+from tests.browser.chat_page import ChatPage, settled
 from tests.browser.fake_playground import FakePlayground
 
 PHONE = {"viewport": {"width": 390, "height": 800}, "has_touch": True}
@@ -25,7 +25,7 @@ class Settings:
         self.page.get_by_role("tab", name="Prompt").click()
         self.root.get_by_role("button", name="Generation settings").click()
         expect(self.select).to_be_visible()
-        expect(self.number("Temperature")).to_be_visible()
+        settled(self.number("Temperature"))
         return self
 
     @property
@@ -233,10 +233,7 @@ def test_the_last_seed_can_be_pinned_and_let_go(settings: Settings, fake: FakePl
     settings.button("Pin seed 7").click()
     expect(settings.seed).to_have_value("7")
     settings.chat.button("Run").click()
-    for _ in range(100):
-        if len(fake.completions) == 2:
-            break
-        settings.page.wait_for_timeout(100)
+    settings.chat.until(lambda: len(fake.completions) == 2)
     expect(settings.chat.button("Run")).to_be_enabled()
     assert [request.controls.seed for request in fake.completions] == [None, 7]
     settings.button("Random").click()

@@ -91,7 +91,7 @@ def test_stop_keeps_the_completion(tab: ChatPage, fake: FakePlayground) -> None:
     expect(completion(tab)).to_have_value(re.compile("word3 "))
     expect(tab.button("Continue from output")).to_be_enabled()
     expect(tab.button("Run")).to_be_enabled()
-    assert fake.events == ["started", "closed"]
+    tab.until(lambda: fake.events == ["started", "closed"])
 
 
 def test_stop_while_the_model_loads(tab: ChatPage, fake: FakePlayground) -> None:

@@ -101,7 +101,7 @@ def test_code_keeps_every_letter_and_can_be_copied(chat: ChatPage, fake: FakePla
     expect(chat.reply.locator("pre code")).to_contain_text(code)
     chat.reply.locator("pre").hover()
     chat.reply.get_by_title("copy").click()
-    assert chat.page.evaluate("navigator.clipboard.readText()").strip() == code
+    chat.until(lambda: chat.page.evaluate("navigator.clipboard.readText()").strip() == code)
 
 
 def test_all_four_kinds_of_mathematics(chat: ChatPage, fake: FakePlayground) -> None:

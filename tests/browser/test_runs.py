@@ -14,7 +14,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 from gemma_space import share_link
 from gemma_space.playground import Playground
 from gemma_space.types import Controls
-from tests.browser.chat_page import ChatPage
+from tests.browser.chat_page import ChatPage, settled
 from tests.browser.test_looks import CONTRAST
 from tests.browser.test_prompt_tab import completion, footer, open_tab, prompt
 
@@ -27,7 +27,7 @@ def tab(real_chat: ChatPage) -> ChatPage:
     open_tab(real_chat)
     settings = real_chat.page.locator("#prompt-settings")
     real_chat.page.get_by_role("button", name="Generation settings").click()
-    real_chat.page.wait_for_timeout(300)
+    settled(settings.get_by_label("number input for Max new tokens"))
     fill(settings, "Temperature", "0")
     fill(settings, "Max new tokens", "24")
     return real_chat
@@ -88,6 +88,7 @@ def test_another_token_becomes_a_branch_and_the_first_run_stays(tab: ChatPage) -
 def test_undo_brings_the_prompt_back_too(tab: ChatPage) -> None:
     first = run(tab)
     run(tab, "Gemma Space is")
+    expect(runs_of(tab)).to_have_count(2)  # what the first one left looks finished too
     tab.page.locator("#undo-run").click()
     expect(completion(tab)).to_have_value(first)
     expect(prompt(tab)).to_have_value(QUESTION)

@@ -63,7 +63,12 @@ def url(browser: Browser) -> Iterator[str]:
     own = (ASSETS / "js" / "link.js").read_text(encoding="utf-8")
     options["head"] += f"\n<script>\n{own}\n</script>"
     _, address, _ = demo.launch(
-        prevent_thread_lock=True, quiet=True, ssr_mode=False, run_history=False, **options
+        prevent_thread_lock=True,
+        quiet=True,
+        ssr_mode=False,
+        run_history=False,
+        _frontend=False,
+        **options,
     )
     yield address
     demo.close()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Error, Page, expect
 
 from tests.browser.chat_page import SETTLE_MS, ChatPage
 from tests.browser.fake_playground import FakePlayground
@@ -18,7 +18,6 @@ OPEN_ALL = """() => {
   return !closed.length;
 }"""
 LOOKS = 20
-TABS = ("Chat", "Prompt", "Compare", "Precision", "Models")
 
 
 def controls(page: Page) -> Iterator[tuple[str, str, str]]:
@@ -29,7 +28,10 @@ def controls(page: Page) -> Iterator[tuple[str, str, str]]:
         if node.get("ignored") or role not in CONTROLS or "backendDOMNodeId" not in node:
             continue
         of_node = {"backendNodeId": node["backendDOMNodeId"]}
-        html = session.send("DOM.getOuterHTML", of_node)["outerHTML"]
+        try:
+            html = session.send("DOM.getOuterHTML", of_node)["outerHTML"]
+        except Error:  # drawn anew meanwhile
+            continue
         yield role, node.get("name", {}).get("value", "").strip(), html[:200]
     session.detach()
 
@@ -41,7 +43,9 @@ def open_everything(page: Page) -> None:
 
 def test_every_control_of_every_tab_has_a_name(real_chat: ChatPage) -> None:
     page, counts = real_chat.page, {}
-    for tab in TABS:
+    tabs = page.get_by_role("tab").all_inner_texts()
+    assert len(tabs) >= 5
+    for tab in tabs:
         page.get_by_role("tab", name=tab, exact=True).click()
         open_everything(page)
         found = list(controls(page))

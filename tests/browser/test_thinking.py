@@ -129,10 +129,11 @@ def test_stopped_while_thinking_the_thoughts_stay(thinking: ChatPage, thinker: T
     thinking.send("Hello")
     expect(thoughts(thinking)).to_contain_text("in two lines")
     thinking.stop_button.click()
+    expect(thinking.footer).to_contain_text("Stopped by you")
     thinker.go_on.set()
     thinking.finished()
-    expect(thinking.footer).to_contain_text("Stopped by you")
     expect(thinking.button("Try again")).to_be_visible()
+    thinking.until(lambda: len(thinking.stored()[0]["messages"]) == 2)
     assert thinking.stored()[0]["messages"][1]["thinking"] == "A plan\nin two lines"
 
 

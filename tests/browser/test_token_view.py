@@ -87,7 +87,12 @@ def server(browser: Browser) -> Iterator[Served]:
     options["css_paths"] = [*options["css_paths"], ASSETS / "tokens.css"]
     demo = build(served)
     _, served.url, _ = demo.launch(
-        prevent_thread_lock=True, quiet=True, ssr_mode=False, enable_monitoring=False, **options
+        prevent_thread_lock=True,
+        quiet=True,
+        ssr_mode=False,
+        enable_monitoring=False,
+        _frontend=False,
+        **options,
     )
     try:
         yield served

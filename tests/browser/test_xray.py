@@ -126,10 +126,7 @@ def test_the_panel_leaves_when_the_conversation_goes_on(real_chat: ChatPage) -> 
 
 def test_it_opens_while_another_reply_is_written(real_chat: ChatPage) -> None:
     real_chat.ask("Hello")
-    real_chat.open_settings()
-    real_chat.page.get_by_role("button", name="Advanced").click()
-    real_chat.page.get_by_label("Ignore the end-of-turn token").check()
-    real_chat.send("Write me a poem about Machine Learning.")
+    real_chat.begin_a_long_reply("Write me a poem about Machine Learning.")
     expect(footer(real_chat, 1)).to_contain_text("Writing…")
     open_link(real_chat, 0)
     expect(panel(real_chat)).to_contain_text("Reply 1 of 2")

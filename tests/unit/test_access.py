@@ -1,7 +1,7 @@
 """Who may use what: verdicts from the wire, their words, what is kept, what never leaks."""
 
 import logging
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -72,13 +72,11 @@ VERDICTS: dict[str | None, Verdict] = {
 @pytest.mark.parametrize(("token", "verdict"), VERDICTS.items(), ids=str)
 def test_the_wire_decides(stand_in: StandInHub, token: str | None, verdict: Verdict) -> None:
     stand_in.files["google/x"] = Path(__file__).parent
-    started = time.monotonic()
     answer = probe("google/x", "main", token)
     assert answer.verdict == verdict
     assert answer.commit == (COMMIT if verdict == "ready" else None)
     asked = ("HEAD", "/google/x/resolve/main/tokenizer_config.json", token)
     assert stand_in.requests == [asked], "one request, no body, gated file, this token only"
-    assert time.monotonic() - started < 2
 
 
 def test_an_anonymous_visitor_sees_private_as_missing(
@@ -98,15 +96,17 @@ def test_a_hub_that_hangs_is_given_up(
 ) -> None:
     monkeypatch.setattr(hub, "TIMEOUT_SECONDS", 0.2)
     slow = stand_in_hub._Handler._serve
+    given_up = threading.Event()
 
     def hang(handler: Any, with_body: bool) -> None:
-        time.sleep(0.8)
+        given_up.wait(60)
         slow(handler, with_body)
 
     monkeypatch.setattr(stand_in_hub._Handler, "_serve", hang)
-    started = time.monotonic()
-    assert probe("google/x", "main", None).verdict == "hub_unreachable"
-    assert time.monotonic() - started < 0.7
+    try:
+        assert probe("google/x", "main", GOOD).verdict == "hub_unreachable"  # else: ready
+    finally:
+        given_up.set()
 
 
 def test_the_machines_own_token_is_never_sent(

@@ -13,7 +13,7 @@ from gemma_space.engine.joined import Recording
 from tests import tiny_checkpoints as tiny
 from tests.tiny_checkpoints import Checkpoints
 from tests.unit.test_engine_exact import WORDS, at_once, speak
-from tests.unit.test_exactness import Reference
+from tests.unit.test_exactness import Reference, greedy
 
 TOKENS = 20
 PROMPT = random.Random(3).choices(WORDS, k=30)
@@ -107,9 +107,11 @@ def test_a_step_that_fails_while_it_is_played_ends_as_any_other(
 
     engine, _ = recording_engine(reference.model, Breaking(), monkeypatch)
     prompts = [PROMPT, PROMPT[:9]]
-    found = at_once(
-        lambda prompt=prompt: speak(engine, prompt, max_new_tokens=TOKENS)[0] for prompt in prompts
-    )
+    params = greedy(max_new_tokens=TOKENS, ignore_eos=True)
+    streams = [engine.stream(tuple(prompt), params) for prompt in prompts]
+    # No step before both are there: alone, the first would be the one at fault.
+    engine.between_requests(lambda model: [next(stream) for stream in streams])
+    found = [[c.token_id for c in stream if c.token_id is not None] for stream in streams]
     # Whose fault it was is found out by taking the step for each alone: nobody's.
     assert found == [reference.reply(prompt, TOKENS) for prompt in prompts]
 

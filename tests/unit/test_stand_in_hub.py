@@ -192,7 +192,8 @@ def test_a_broken_body_is_resumed(
     hub: StandInHub, slept: list[float], fault: Fault, ignores_range: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+    if fault.kind == "stall":
+        monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1.0)
     hub.faults = [Fault(**vars(fault))]
     hub.faults += [Fault(WEIGHTS, "ignore_range")] if ignores_range else []
     assert fetch().read_bytes() == BODY
@@ -295,7 +296,7 @@ def test_it_starts_and_stops_at_once(tls: bool) -> None:
         with stand_in_hub.serve(tls):
             pass
         seconds.append(time.monotonic() - started)
-    assert min(seconds) < 0.2
+    assert min(seconds) < 0.4  # and not a turn of the server's loop, half a second
 
 
 def test_a_child_process_trusts_it_too(hub: StandInHub) -> None:
