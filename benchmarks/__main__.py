@@ -1,4 +1,4 @@
-"""All timing claims in one run: `python -m benchmarks`.
+"""All timing claims in one run: `.venv/bin/python -m benchmarks`.
 
 Runs every benchmark in a process of its own, one after the other, because threads and caches of
 one would slow the next. Writes the figures and the machine as JSON after each, and prints them as
@@ -22,7 +22,10 @@ from benchmarks.processes import STOP_SECONDS, ended
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-BEGIN, END = "<!-- measured: python -m benchmarks --readme -->", "<!-- end of measured -->"
+BEGIN, END = (
+    "<!-- measured: python -m benchmarks --readme -->",
+    "<!-- end of measured -->",
+)
 PARTS = {
     "engine": "The engine, a random Gemma 3 of 300 million parameters in bf16",
     "stock": "The same model in one process, text in and text out",
@@ -54,7 +57,7 @@ def table(parts: dict[str, list[Figure]], where: str) -> str:
     lines = [f"On {where}.", ""]
     for part, title in PARTS.items():
         if part in parts:
-            lines += [f"**{title}** (`python -m benchmarks.{part}`)", "",
+            lines += [f"**{title}** (`.venv/bin/python -m benchmarks.{part}`)", "",
                       "| what | against | figure |", "|---|---|---|"]  # fmt: skip
             lines += [_row(figure) for figure in parts[part]]
             lines.append("")

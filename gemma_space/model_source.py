@@ -16,7 +16,7 @@ from gemma_space import memory, placement
 from gemma_space.access import Access
 from gemma_space.catalog import Checkpoint
 from gemma_space.downloads import DownloadCancelledError, Downloads
-from gemma_space.errors import DownloadError, SettingsError
+from gemma_space.errors import DownloadError, LoadError, SettingsError
 from gemma_space.lease import ModelKey, Report, ServedModel
 from gemma_space.settings import Settings
 
@@ -186,7 +186,11 @@ def _attached(key: ModelKey, folder: Path, base: ServedModel) -> ServedModel:
     from gemma_space.engine.batch import BatchEngine
 
     engine = base.engine
-    assert isinstance(engine, BatchEngine)
+    if not isinstance(engine, BatchEngine):
+        raise LoadError(
+            f"{key.checkpoint.title} is an adapter, which this engine does not take.",
+            "Choose the model that it was made for.",
+        )
     title = f"The adapter {key.checkpoint.title}"
     name, nbytes = engine.between_requests(lambda model: adapters.attach(model, folder, title))
 

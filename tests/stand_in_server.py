@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
+from gemma_space.remote.ability import NEUTRAL
+
 EVERYTHING = frozenset({
     "temperature", "seed", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty",
     "no_repeat_ngram_size", "ignore_eos", "logprobs", "usage", "ids", "bos", "continue",
@@ -74,7 +76,7 @@ class StandInServer:
 
     def reply(self, body: dict[str, Any]) -> list[str]:
         """The words it would write if its turn never ended."""
-        value = {name: body.get(name) for name in self.follows}
+        value = {name: body.get(name, NEUTRAL.get(name)) for name in self.follows}
         narrow = value.get("top_k") == 1 or value.get("min_p") == 1.0
         narrow = narrow or (value.get("top_p") or 1.0) < 0.01 or value.get("temperature") == 0
         if narrow:

@@ -309,7 +309,7 @@ def test_render_chat(app: Served) -> None:
 @pytest.mark.parametrize("endpoint", ["/chat", "/generate"])
 def test_cancelling_frees_the_engine_before_the_reply_would_end(app: Served, endpoint: str) -> None:
     text: dict[str, Any] = {"message" if endpoint == "/chat" else "prompt": "Hi"}
-    job = app.client.submit(
+    job: Any = app.client.submit(
         api_name=endpoint, model=app.folders["gemma3"], precision="fp32", temperature=0,
         max_new_tokens=4000, ignore_eos=True, **text,
     )  # fmt: skip

@@ -9,7 +9,8 @@ from gradio_client.exceptions import AppError
 
 from gemma_space.app import build_app, launch_options
 from gemma_space.settings import Settings
-from tests.api.conftest import free_port
+from gemma_space.types import ChatRequest, Controls, Generation, Message
+from tests.api.conftest import DEMO, Served, free_port
 from tests.stand_in_server import StandInServer, standing_in
 from tests.unit.test_remote import MODEL, playground_on
 
@@ -65,3 +66,16 @@ def test_what_is_elsewhere_says_so(client: Any) -> None:
         asked = {} if endpoint == "/unload" else {"text": "Hello"}
         with pytest.raises(AppError, match=words):
             client.predict(**asked, model=MODEL, api_name=endpoint)
+
+
+def test_another_gemma_space_follows_every_control(app: Served) -> None:
+    playground = playground_on(app.url.rstrip("/"))
+    row = playground.library.find(DEMO)
+    asked = ChatRequest(
+        messages=(Message(role="user", content="What is a token?"),), model=DEMO,
+        controls=Controls(max_new_tokens=4, temperature=0.0),
+    )  # fmt: skip
+    *_, reply = playground.chat(asked)
+    assert playground.library.unfollowed(row) == ()
+    assert isinstance(reply, Generation)
+    assert reply.completion_tokens == 4

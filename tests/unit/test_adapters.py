@@ -15,7 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from gemma_space.access import Access
 from gemma_space.errors import InvalidRequestError, LoadError, ModelTooLargeError
+from gemma_space.lease import ModelKey, ServedModel
 from gemma_space.memory import adapter_bytes, needs
+from gemma_space.model_source import ModelSource
 from gemma_space.playground import Playground
 from gemma_space.settings import Settings
 from gemma_space.shelf import served_checkpoints
@@ -24,7 +26,7 @@ from tests import tiny_adapters
 from tests import tiny_checkpoints as tiny
 from tests.tiny_checkpoints import Checkpoints, no_hub
 from tests.unit.test_exactness import Reference
-from tests.unit.test_registry import eventually
+from tests.unit.test_registry import IdleEngine, eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
 PROMPT = "The answer is"
@@ -242,3 +244,12 @@ def test_attaching_waits_for_the_reply_that_is_being_written(
     assert isinstance(last, Generation)
     assert last.text.startswith(alone)
     assert said == [wanted(base, voices[0])]
+
+
+def test_an_engine_without_adapters_says_so(base: Path, voices: tuple[Path, ...]) -> None:
+    rows = served_checkpoints([str(base), str(voices[0])])
+    source = ModelSource(Access(probe=no_hub), Settings())
+    below, above = (ModelKey(row, "main", Precision.FP32) for row in rows)
+    plain = ServedModel(key=below, engine=IdleEngine(), tokenizer=None, nbytes=0)
+    with pytest.raises(LoadError, match="which this engine does not take"):
+        source.load(above, None, lambda *_: None, lambda: False, plain)

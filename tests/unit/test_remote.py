@@ -83,7 +83,7 @@ def last(updates: Iterator[Any]) -> Generation:
 
 def test_a_reply_has_the_servers_text_and_counts(server: StandInServer) -> None:
     reply = chat(playground_on(server), system_prompt="Be brief.")
-    assert reply.text == "".join(server.reply({"seed": 5, "typical_p": 1.0})[:8])
+    assert reply.text == "".join(server.reply({"seed": 5})[:8])
     assert (reply.finish_reason, reply.seed, reply.notes) == ("stop", 5, ())
     assert (reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens) == (13, 8, 2)
     assert (reply.model, reply.precision) == (MODEL, "as served")

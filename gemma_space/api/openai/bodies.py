@@ -56,7 +56,9 @@ class _Body(BaseModel):
     top_p: float | None = None
     top_k: int | None = None
     min_p: float | None = None
+    typical_p: float | None = None
     repetition_penalty: float | None = None
+    no_repeat_ngram_size: int | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
     ignore_eos: bool = False
@@ -82,8 +84,10 @@ class _Body(BaseModel):
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         return Controls(
             max_new_tokens=most, temperature=self.temperature, top_p=self.top_p, top_k=self.top_k,
-            min_p=self.min_p, repetition_penalty=self.repetition_penalty, seed=self.seed,
-            stop=stop, ignore_eos=self.ignore_eos,
+            min_p=self.min_p, typical_p=self.typical_p,
+            repetition_penalty=self.repetition_penalty,
+            no_repeat_ngram_size=self.no_repeat_ngram_size, seed=self.seed, stop=stop,
+            ignore_eos=self.ignore_eos,
         )  # fmt: skip
 
 
