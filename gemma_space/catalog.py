@@ -283,5 +283,5 @@ SPECIAL = (
 
 
 def hub_catalog() -> tuple[Checkpoint, ...]:
-    """Every Hub checkpoint in display order: newest generation first, small before large."""
+    """Every Hub checkpoint in display order: Gemma 3, then new before old; small before large."""
     return (*GEMMA_3, *GEMMA_4, *GEMMA_3N, *GEMMA_2, *GEMMA_1, *SPECIAL)

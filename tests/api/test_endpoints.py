@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from gradio_client import Client
 
-from gemma_space import registry
+from gemma_space import lease
 from gemma_space.types import Controls, Message
 from tests.api.conftest import DEMO, GATED, Served
 
@@ -152,7 +152,7 @@ def test_chat_streams_a_generation(app: Served, name: str) -> None:
 def test_a_model_not_loaded_yet_is_loaded_and_the_stream_has_generations_only(
     app: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "TICK_SECONDS", 0.001)
+    monkeypatch.setattr(lease, "TICK_SECONDS", 0.001)
     model = app.folders["gemma3-multimodal"]
     found = updates(app.client, "/chat", message="Hi", model=model, **GREEDY)
     assert all(set(update) == GENERATION for update in found)

@@ -252,4 +252,4 @@ def test_an_engine_without_adapters_says_so(base: Path, voices: tuple[Path, ...]
     below, above = (ModelKey(row, "main", Precision.FP32) for row in rows)
     plain = ServedModel(key=below, engine=IdleEngine(), tokenizer=None, nbytes=0)
     with pytest.raises(LoadError, match="which this engine does not take"):
-        source.load(above, None, lambda *_: None, lambda: False, plain)
+        source.load(above, None, lambda *_, **__: None, lambda: False, plain)
