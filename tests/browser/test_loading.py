@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from gemma_space.assets import DEMO_ADAPTER
 from gemma_space.catalog import DEMO_ADAPTER_ID, DEMO_REPO_ID
+from gemma_space.playground import Playground
 from tests.browser.chat_page import ChatPage
 from tests.browser.fake_playground import FakePlayground
 from tests.browser.models_page import ModelsPage
@@ -98,7 +99,10 @@ def test_attention_reaches_the_model(
     assert fake.requests[-1].attention == fake.completions[-1].attention == "eager"
 
 
-def test_the_demo_in_int8(real_chat: ChatPage) -> None:
+def test_the_demo_in_int8(real_chat: ChatPage, real_server: tuple[Playground, str]) -> None:
+    library = real_server[0].library
+    if (DEMO_REPO_ID, "int8") in [(row.repo_id, row.precision) for row in library.status().loaded]:
+        library.unload(DEMO_REPO_ID, "int8")  # another file's tests had it loaded
     models = ModelsPage(real_chat).open()
     expect(models.row("google/gemma-3-27b-it")).to_be_attached()
     assert models.row(DEMO_ADAPTER_ID).count() == int(DEMO_ADAPTER.is_dir())

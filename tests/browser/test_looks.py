@@ -128,7 +128,6 @@ def test_texts_have_enough_contrast(
     chat.ask("Hello")
     chat.open_settings()
     found |= contrasts(chat.page)
-    chat.open_settings()
     chat.send("Fail")
     expect(chat.page.locator("#notice .problem")).to_be_visible()
     found |= contrasts(chat.page)

@@ -132,6 +132,7 @@ def test_after_a_score_the_run_can_be_returned_to(tab: ChatPage) -> None:
     expect(tab.page.locator("#runs")).to_be_hidden()
     tab.page.locator("#score").click()
     expect(footer(tab)).to_contain_text("perplexity")
+    expect(tab.page.locator("#run")).to_be_enabled()  # its last state would undo a choice
     expect(runs_of(tab)).to_have_count(1)
     expect(runs_of(tab).first).not_to_be_checked()
     runs_of(tab).first.check()
